@@ -1,0 +1,89 @@
+# sifigan-triton: `make demo` and `make test` set up whatever they need. `make` alone lists the targets.
+
+PYTHON ?= python3
+VOICE ?= voices/random
+BUILD_ARGS ?=
+SERVE_ARGS ?=
+PERF_ARGS ?=
+TEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+TYPED := preprocess postprocess sifigan_triton build_engines.py
+
+.DEFAULT_GOAL := help
+.PHONY: help check setup voice build demo serve perf test lint format lock clean
+.NOTPARALLEL:
+
+help: ## List the targets
+	@echo "sifigan-triton: acoustic features of any length to a waveform with one call to NVIDIA Triton"
+	@echo
+	@echo "Usage: make TARGET [NAME=value]. The first run makes a virtual environment in $(VENV) and installs"
+	@echo "requirements.lock there (wheels only, no compiler); later runs reuse it."
+	@echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "Names: VOICE=$(VOICE) (a voice's folder)  PYTHON=$(PYTHON) (3.11, or 3.12 untested)"
+	@echo "       BUILD_ARGS, SERVE_ARGS, PERF_ARGS, TEST_ARGS: passed on; make test TEST_ARGS='-m \"not server\"'"
+
+check: ## Say whether this machine can run the project, installing nothing
+	@tools/check_machine.sh $(PYTHON)
+	@echo "this machine can run the project"
+
+setup: $(VENV)/.installed ## Make the virtual environment
+
+$(VENV)/.packages: requirements.lock
+	@tools/check_machine.sh $(PYTHON)
+	@echo "== installing requirements.lock into $(VENV) (once; some minutes, about 2 GB)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --only-binary=:all: -r requirements.lock
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.packages pyproject.toml requirements.in requirements-dev.in
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+voice: $(VOICE)/voice.json ## Make the default voice (random weights) if it is not there
+
+voices/random/voice.json: | $(VENV)/.installed
+	@echo "== making the voice voices/random: full size, seeded random weights"
+	$(BIN)/sifigan-triton random-voice --output voices/random
+
+%/voice.json:
+	@echo "there is no voice in $*: make one with \`sifigan-triton import\`, or leave VOICE out" >&2; exit 1
+
+build: $(VENV)/.installed $(VOICE)/voice.json ## Build the engines and the model repository, where they are out of date
+	$(BIN)/python build_engines.py --voice $(VOICE) $(BUILD_ARGS)
+
+demo: build ## Resynthesise a real recording through Triton: out/*.wav, out/*.png and a table of times
+	$(BIN)/sifigan-triton demo
+
+serve: build ## Keep a server up on ports 8000 (HTTP), 8001 (gRPC), 8002 (metrics) until Ctrl-C
+	$(BIN)/sifigan-triton serve $(SERVE_ARGS)
+
+perf: build ## Measure the ensemble with NVIDIA's perf_analyzer over HTTP and gRPC
+	$(BIN)/sifigan-triton perf $(PERF_ARGS)
+
+test: build ## Run the tests, those against a real Triton server included
+	$(BIN)/python -m pytest $(TEST_ARGS)
+
+lint: $(VENV)/.installed ## Check style (ruff) and types (mypy --strict)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict $(TYPED)
+
+format: $(VENV)/.installed ## Format the code and mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# torch's CUDA packages are left to torch's own pins, so that one lock serves the CPU and the CUDA build of the same torch.
+lock: $(VENV)/.installed ## Resolve requirements.in and requirements-dev.in into requirements.lock
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --no-header --no-annotate --only-binary :all: --upgrade \
+		--no-emit-index-url --no-emit-find-links -o $(VENV)/resolved.txt requirements.in requirements-dev.in
+	{ echo "# Made by \`make lock\` from requirements.in and requirements-dev.in, which say why each is there."; \
+		sed -E -e '/^(nvidia-|triton==)/{/^nvidia-pytriton==/!d;}' -e 's/\+[a-z0-9.]+$$//' $(VENV)/resolved.txt; \
+	} > requirements.lock
+
+clean: ## Remove what was set up and built; recordings, voices made by import and out/ stay
+	rm -rf $(VENV) build *.egg-info voices/random model_repository/*/1 .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
