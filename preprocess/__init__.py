@@ -1,0 +1,9 @@
+"""Features -> excitation, offsets and windows. NumPy only, so that the package can be staged into a Triton model."""
+
+from preprocess.errors import RequestError
+from preprocess.pipeline import condition, preprocess
+from preprocess.settings import Settings
+from preprocess.voice import Voice
+from preprocess.windows import Windows
+
+__all__ = ["RequestError", "Settings", "Voice", "Windows", "condition", "preprocess"]

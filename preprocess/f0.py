@@ -1,0 +1,60 @@
+"""Continuous F0 and the tap offsets of the pitch-dependent convolutions."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from preprocess.voice import Voice
+
+
+def lowest_f0(f0_floor: float) -> float:
+    """Return the lowest F0 in Hz that a floor of `f0_floor` admits: one FP32 rounding below it."""
+    return f0_floor * (1.0 - 2.0**-23)
+
+
+def continuous_f0(f0: npt.NDArray[np.float32] | npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Fill unvoiced frames by linear interpolation in Hz, the first and last voiced value held towards the ends.
+
+    Args:
+        f0: float (T,) in Hz, 0 where unvoiced.
+
+    Returns:
+        float64 (T,) in Hz; all zero if no frame is voiced.
+
+    """
+    voiced = np.flatnonzero(f0)
+    if voiced.size == 0:
+        return np.zeros(f0.shape, np.float64)
+    return np.interp(np.arange(f0.size), voiced, f0[voiced].astype(np.float64))
+
+
+def tap_offsets(cf0: npt.NDArray[np.float64], voice: Voice) -> npt.NDArray[np.int32]:
+    """Return how far the taps of each pitch-dependent convolution lie from their sample.
+
+    The arithmetic is that of the public training code, and it is done nowhere else: dilation factor
+    `sample_rate / dense_factor / f0` in FP64, stored as FP32, times the dilation in FP32; then truncated and at least 1
+    (`reflect`) or rounded (`zero`). A frame of F0 0 (an utterance without any voiced frame) has a dilation factor of 1.
+
+    Args:
+        cf0: float64 (T,), continuous F0 in Hz.
+        voice: the voice's constants.
+
+    Returns:
+        int32 (P, T): a row for each pitch-dependent convolution, in samples at its scale's rate.
+
+    """
+    dilations = np.array([d for _, d in voice.generator.pitch_dependent_convs], np.float32)
+    scales = [stage for stage, _ in voice.generator.pitch_dependent_convs]
+    factors = np.ones((len(voice.dense_factors), cf0.size), np.float32)
+    dense = np.array(voice.dense_factors, np.float64)[:, None]
+    np.divide(voice.sample_rate / dense, cf0, out=factors, where=cf0 > 0.0, casting="same_kind")
+    offsets = factors[scales] * dilations[:, None]
+    if voice.pd_indexing == "zero":
+        return np.rint(offsets).astype(np.int32)
+    return np.maximum(offsets.astype(np.int32), 1)
+
+
+def largest_offsets(voice: Voice, f0_floor: float) -> tuple[int, ...]:
+    """Return the tap offsets at the lowest F0: the reach of each pitch-dependent convolution, in samples."""
+    return tuple(int(row[0]) for row in tap_offsets(np.array([lowest_f0(f0_floor)]), voice))

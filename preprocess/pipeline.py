@@ -1,0 +1,64 @@
+"""One request's features to the engine's windows."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from preprocess.excitation import make_excitation
+from preprocess.f0 import continuous_f0, tap_offsets
+from preprocess.settings import Settings
+from preprocess.validate import check_f0, check_f0_factor, check_features, check_seed
+from preprocess.voice import Voice
+from preprocess.windows import Windows, split
+
+
+def preprocess(
+    f0: npt.NDArray[np.float32],
+    mcep: npt.NDArray[np.float32],
+    bap: npt.NDArray[np.float32],
+    settings: Settings,
+    f0_factor: npt.NDArray[np.float32] | None = None,
+    seed: npt.NDArray[np.int64] | None = None,
+) -> Windows:
+    """Turn the tensors of one request into the engine's inputs.
+
+    Args:
+        f0: float32 (T,) in Hz, 0 where unvoiced.
+        mcep: float32 (T, 40), mel-cepstrum as SPTK gives it.
+        bap: float32 (T, 3), band aperiodicity in dB as WORLD gives it.
+        settings: constants of the voice and the engine.
+        f0_factor: float32 (1,), factor on `f0`; None is 1.
+        seed: int64 (1,), seed of the excitation's noise; None is 0.
+
+    Raises:
+        RequestError: naming the tensor, what was expected, what was got and the first bad frame.
+
+    """
+    check_features(f0, mcep, bap, settings)
+    factor = check_f0_factor(f0_factor)
+    check_f0(f0.astype(np.float64), factor, settings)
+    excitation, features, offsets = condition(f0, mcep, bap, settings.voice, factor, check_seed(seed))
+    return split(excitation, features, offsets, settings)
+
+
+def condition(
+    f0: npt.NDArray[np.float32],
+    mcep: npt.NDArray[np.float32],
+    bap: npt.NDArray[np.float32],
+    voice: Voice,
+    f0_factor: float = 1.0,
+    seed: int = 0,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+    """Turn checked features into the full-length inputs of the generator.
+
+    Returns:
+        excitation float32 (1, T * hop_size), normalised features float32 (43, T), tap offsets int32 (P, T).
+
+    """
+    cf0 = continuous_f0(f0) * f0_factor
+    excitation = make_excitation(cf0, seed, voice)
+    mean = np.array(voice.mcep.mean + voice.bap.mean)[:, None]
+    scale = np.array(voice.mcep.scale + voice.bap.scale)[:, None]
+    features = (np.concatenate([mcep, bap], axis=1).T - mean) / scale  # (T, 43) -> (43, T)
+    return excitation[None], features.astype(np.float32), tap_offsets(cf0, voice)

@@ -1,0 +1,136 @@
+"""Checks of a request's tensors: each failure names the tensor, what was expected, what was got, where, and the fix."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from preprocess.errors import RequestError
+from preprocess.f0 import lowest_f0
+from preprocess.settings import Settings
+
+
+def check_features(
+    f0: npt.NDArray[np.float32], mcep: npt.NDArray[np.float32], bap: npt.NDArray[np.float32], settings: Settings
+) -> None:
+    """Check shapes, types and values of the features of one request.
+
+    Args:
+        f0: float32 (T,) in Hz, 0 where unvoiced.
+        mcep: float32 (T, 40), mel-cepstrum.
+        bap: float32 (T, 3), band aperiodicity in dB.
+        settings: constants of the voice and the engine.
+
+    Raises:
+        RequestError: naming the tensor, what was expected, what was got and the first bad frame.
+
+    """
+    _check_array("f0", f0, ())
+    frames = f0.shape[0]
+    if frames == 0:
+        raise RequestError("f0 has 0 frames, expected at least 1: send one value for each frame of 5 ms")
+    _check_array("mcep", mcep, (len(settings.voice.mcep.mean),))
+    _check_array("bap", bap, (len(settings.voice.bap.mean),))
+    for name, values in (("mcep", mcep), ("bap", bap)):
+        if values.shape[0] != frames:
+            raise RequestError(
+                f"{name} has {values.shape[0]} frames, expected {frames} as in f0: cut or extend the features to one "
+                f"length"
+            )
+    if frames > settings.longest_frames:
+        raise RequestError(
+            f"f0 has {frames} frames ({settings.seconds(frames):.1f} s), expected at most {settings.longest_frames} "
+            f"({settings.seconds(settings.longest_frames):.1f} s: {settings.max_batch_size} windows of "
+            f"{settings.window} frames): split the utterance at a pause or build with a larger --max-batch"
+        )
+    for name, values in (("f0", f0), ("mcep", mcep), ("bap", bap)):
+        _check_finite(name, values)
+
+
+def check_f0(f0: npt.NDArray[np.float64], f0_factor: float, settings: Settings) -> None:
+    """Check that every voiced frame, `f0_factor` applied, lies in the range that the engine promises.
+
+    Args:
+        f0: float64 (T,) in Hz, 0 where unvoiced, before `f0_factor`.
+        f0_factor: the request's factor.
+        settings: constants of the voice and the engine.
+
+    Raises:
+        RequestError: naming the frame whose F0 is negative, below the engine's floor or above half the sample rate.
+
+    """
+    negative = np.flatnonzero(f0 < 0.0)
+    if negative.size:
+        frame = int(negative[0])
+        raise RequestError(f"f0 is {f0[frame]:g} Hz at frame {frame}, expected 0 (unvoiced) or a positive frequency")
+    scaled = f0 * f0_factor
+    low = np.flatnonzero((scaled > 0.0) & (scaled < lowest_f0(settings.f0_floor)))
+    if low.size:
+        frame = int(low[np.argmin(scaled[low])])
+        raise RequestError(
+            f"f0 of {scaled[frame]:.2f} Hz at frame {frame} (f0 {f0[frame]:.2f} Hz times f0_factor {f0_factor:g}) lies "
+            f"below the engine's floor of {settings.f0_floor:g} Hz: raise f0_factor to at least "
+            f"{settings.f0_floor / f0[frame]:.4f} or build with --f0-floor {np.floor(scaled[frame]):g}"
+        )
+    high = np.flatnonzero(scaled >= settings.voice.sample_rate / 2)
+    if high.size:
+        frame = int(high[0])
+        raise RequestError(
+            f"f0 of {scaled[frame]:.2f} Hz at frame {frame} (f0 {f0[frame]:.2f} Hz times f0_factor {f0_factor:g}), "
+            f"expected less than half the sample rate, {settings.voice.sample_rate / 2:g} Hz: lower f0 or f0_factor"
+        )
+
+
+def check_f0_factor(f0_factor: npt.NDArray[np.float32] | None) -> float:
+    """Return the value of the optional input `f0_factor` (1 if absent).
+
+    Raises:
+        RequestError: if it is not one positive finite number.
+
+    """
+    value = 1.0 if f0_factor is None else _single("f0_factor", f0_factor)
+    if not (np.isfinite(value) and value > 0.0):
+        raise RequestError(
+            f"f0_factor is {value:g}, expected a finite number above 0: 1 keeps the pitch, 2 is an octave up"
+        )
+    return value
+
+
+def check_seed(seed: npt.NDArray[np.int64] | None) -> int:
+    """Return the value of the optional input `seed` (0 if absent).
+
+    Raises:
+        RequestError: if it is not one integer of at least 0.
+
+    """
+    value = 0 if seed is None else int(_single("seed", seed))
+    if value < 0:
+        raise RequestError(f"seed is {value}, expected an integer of at least 0")
+    return value
+
+
+def _single(name: str, values: npt.NDArray[np.float32] | npt.NDArray[np.int64]) -> float:
+    if values.size != 1:
+        raise RequestError(f"{name} has shape {list(values.shape)}, expected [1]")
+    return values.reshape(-1)[0].item()  # type: ignore[no-any-return]
+
+
+def _check_array(name: str, values: npt.NDArray[np.float32], width: tuple[int, ...]) -> None:
+    expected = f"[T{''.join(f', {w}' for w in width)}]"
+    if values.ndim != 1 + len(width) or values.shape[1:] != width:
+        raise RequestError(f"{name} has shape {list(values.shape)}, expected {expected}")
+    if values.dtype != np.float32:
+        raise RequestError(f"{name} has type {values.dtype}, expected float32")
+
+
+def _check_finite(name: str, values: npt.NDArray[np.float32]) -> None:
+    finite = np.isfinite(values)
+    if finite.all():
+        return
+    bad = np.argwhere(~finite)
+    frame = int(bad[0][0])
+    where = f"frame {frame}" if values.ndim == 1 else f"frame {frame}, coefficient {int(bad[0][1])}"
+    raise RequestError(
+        f"{name} is {values[tuple(bad[0])]} at {where}, expected finite values "
+        f"({len(np.unique(bad[:, 0]))} of {values.shape[0]} frames hold NaN or Inf): mend the analysis of these frames"
+    )

@@ -1,0 +1,216 @@
+"""Constants of one trained voice, as `voices/<name>/voice.json` holds them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from math import prod
+from pathlib import Path
+from typing import Any, Literal
+
+PdIndexing = Literal["reflect", "zero"]
+
+
+class VoiceError(ValueError):
+    """A voice file is missing, malformed or inconsistent."""
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """Hyperparameters of the SiFi-GAN generator (arXiv 2210.15533), under the names of the public training code."""
+
+    in_channels: int = 43
+    channels: int = 512
+    kernel_size: int = 7
+    upsample_scales: tuple[int, ...] = (5, 4, 3, 2)
+    source_dilations: tuple[tuple[int, ...], ...] = ((1,), (1, 2), (1, 2, 4), (1, 2, 4, 8))
+    source_additional_convs: bool = True
+    filter_kernel_sizes: tuple[int, ...] = (3, 5, 7)
+    filter_dilations: tuple[tuple[int, ...], ...] = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
+    filter_additional_convs: bool = False
+    share_upsamples: bool = False
+    share_downsamples: bool = False
+    bias: bool = True
+    negative_slope: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Check that the hyperparameters fit each other.
+
+        Raises:
+            VoiceError: naming the hyperparameter, what was expected and what was got.
+
+        """
+        scales = len(self.upsample_scales)
+        if len(self.source_dilations) != scales:
+            raise VoiceError(
+                f"source_dilations has {len(self.source_dilations)} entries, expected one for each of the "
+                f"{scales} upsample_scales"
+            )
+        if len(self.filter_dilations) != len(self.filter_kernel_sizes):
+            raise VoiceError(
+                f"filter_dilations has {len(self.filter_dilations)} entries, expected one for each of the "
+                f"{len(self.filter_kernel_sizes)} filter_kernel_sizes"
+            )
+        if self.channels % 2**scales:
+            raise VoiceError(f"channels is {self.channels}, expected a multiple of {2**scales} (halved at every scale)")
+        for size in (self.kernel_size, *self.filter_kernel_sizes):
+            if size % 2 == 0:
+                raise VoiceError(f"kernel size is {size}, expected an odd number")
+
+    @property
+    def hop_size(self) -> int:
+        """Samples of output a frame."""
+        return prod(self.upsample_scales)
+
+    @property
+    def rates(self) -> tuple[int, ...]:
+        """Samples a frame after each up-sampling stage: (5, 20, 60, 120) by default."""
+        return tuple(prod(self.upsample_scales[: i + 1]) for i in range(len(self.upsample_scales)))
+
+    @property
+    def pitch_dependent_convs(self) -> tuple[tuple[int, int], ...]:
+        """(stage, dilation) of each pitch-dependent convolution, in the order of the rows of `offsets`."""
+        return tuple((stage, d) for stage, dilations in enumerate(self.source_dilations) for d in dilations)
+
+
+@dataclass(frozen=True)
+class AnalysisSettings:
+    """How the features of this voice are extracted with WORLD and SPTK."""
+
+    f0_floor: float = 71.0
+    """Lowest F0 that the analysis looks for, in Hz."""
+    f0_ceiling: float = 840.0
+    """Highest F0 that the analysis looks for, in Hz."""
+    mcep_order: int = 39
+    """Order of the mel-cepstrum (one coefficient more than the order)."""
+    all_pass_alpha: float = 0.466
+    """All-pass constant of the mel-cepstrum (0.466 approximates the mel scale at 24 kHz)."""
+    highpass_hz: float = 70.0
+    """Cut-off of the high-pass filter in front of the analysis, in Hz; 0 switches it off."""
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Mean and scale of one feature over the training data: normalised = (feature - mean) / scale."""
+
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Check lengths and scales.
+
+        Raises:
+            VoiceError: if the lengths differ or a scale is not positive.
+
+        """
+        if len(self.mean) != len(self.scale):
+            raise VoiceError(f"statistics have {len(self.mean)} means and {len(self.scale)} scales")
+        if not all(s > 0.0 for s in self.scale):
+            raise VoiceError("statistics hold a scale that is not positive")
+
+
+@dataclass(frozen=True)
+class Voice:
+    """All that belongs to one trained generator, except its weights."""
+
+    name: str
+    mcep: Statistics
+    bap: Statistics
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    analysis: AnalysisSettings = field(default_factory=AnalysisSettings)
+    sample_rate: int = 24000
+    dense_factors: tuple[float, ...] = (0.5, 1.0, 4.0, 8.0)
+    """Taps of a pitch-dependent convolution in one pitch period, one value a scale."""
+    pd_indexing: PdIndexing = "reflect"
+    """Ends of the pitch-dependent convolutions: `reflect` (public code since March 2023) or `zero` (that of 2022)."""
+    sine_amp: float = 0.1
+    noise_amp: float = 0.003
+    provenance: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check that the constants fit each other.
+
+        Raises:
+            VoiceError: naming the constant, what was expected and what was got.
+
+        """
+        if self.pd_indexing not in ("reflect", "zero"):
+            raise VoiceError(f"pd_indexing is {self.pd_indexing!r}, expected 'reflect' or 'zero'")
+        if len(self.dense_factors) != len(self.generator.upsample_scales):
+            raise VoiceError(
+                f"dense_factors has {len(self.dense_factors)} values, expected one for each of the "
+                f"{len(self.generator.upsample_scales)} upsample_scales"
+            )
+        width = len(self.mcep.mean) + len(self.bap.mean)
+        if width != self.generator.in_channels:
+            raise VoiceError(
+                f"statistics of mcep ({len(self.mcep.mean)}) and bap ({len(self.bap.mean)}) make {width} features, "
+                f"the generator expects {self.generator.in_channels}"
+            )
+
+    @property
+    def hop_size(self) -> int:
+        """Samples a frame."""
+        return self.generator.hop_size
+
+    @property
+    def frame_period_ms(self) -> float:
+        """Milliseconds a frame."""
+        return 1000.0 * self.hop_size / self.sample_rate
+
+    def to_json(self) -> str:
+        """Return the text of `voice.json`."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Voice:
+        """Read the text of a `voice.json`.
+
+        Raises:
+            VoiceError: if the text is no JSON object or a key is unknown, missing or inconsistent.
+
+        """
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise VoiceError(f"not valid JSON: {error}") from None
+        nested = {"generator": GeneratorConfig, "analysis": AnalysisSettings, "mcep": Statistics, "bap": Statistics}
+        for key, kind in nested.items():
+            if key in values:
+                values[key] = _construct(kind, values[key], key)
+        voice: Voice = _construct(cls, values, "voice")
+        return voice
+
+    @classmethod
+    def load(cls, path: Path) -> Voice:
+        """Read a `voice.json` file.
+
+        Raises:
+            VoiceError: naming the file, if it cannot be read or does not describe a voice.
+
+        """
+        try:
+            return cls.from_json(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise VoiceError(f"{path}: {error.strerror}") from None
+        except VoiceError as error:
+            raise VoiceError(f"{path}: {error}") from None
+
+
+def _construct(kind: type[Any], values: Any, where: str) -> Any:
+    """Build the dataclass `kind` from a JSON object, lists becoming tuples."""
+    if not isinstance(values, dict):
+        raise VoiceError(f"{where} is {type(values).__name__}, expected an object")
+    known = {f.name for f in fields(kind)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise VoiceError(f"{where} has unknown keys {unknown}, expected some of {sorted(known)}")
+    try:
+        return kind(**{key: _tuples(value) for key, value in values.items()})
+    except TypeError as error:
+        raise VoiceError(f"{where}: {error}") from None
+
+
+def _tuples(value: Any) -> Any:
+    """Turn lists into tuples, at every depth."""
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value

@@ -1,0 +1,69 @@
+"""Split whole-utterance tensors into the engine's windows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib.stride_tricks import as_strided
+
+from preprocess.settings import Settings
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The engine's inputs for one utterance of n windows; field names are the tensors' names."""
+
+    excitation: npt.NDArray[np.float32]
+    """(n, 1, N * hop_size)."""
+    features: npt.NDArray[np.float32]
+    """(n, in_channels, N)."""
+    offsets: npt.NDArray[np.int32]
+    """(n, P, N)."""
+    bounds: npt.NDArray[np.int32]
+    """(n, 2): the utterance's first frame and the frame behind its last, counted from the window's first frame."""
+
+
+def split(
+    excitation: npt.NDArray[np.float32],
+    features: npt.NDArray[np.float32],
+    offsets: npt.NDArray[np.int32],
+    settings: Settings,
+) -> Windows:
+    """Tile an utterance with windows of stride `window`, each with `halo` frames at both sides.
+
+    Frames beyond the utterance hold zeros (offsets: 1); the engine masks them, so that their values do not matter.
+
+    Args:
+        excitation: float32 (1, T * hop_size).
+        features: float32 (in_channels, T).
+        offsets: int32 (P, T).
+        settings: constants of the voice and the engine.
+
+    """
+    frames, hop = features.shape[1], settings.voice.hop_size
+    count = -(-frames // settings.window)
+    first = settings.halo - settings.window * np.arange(count, dtype=np.int32)
+    return Windows(
+        excitation=_tile(excitation, count, settings, hop, 0),
+        features=_tile(features, count, settings, 1, 0),
+        offsets=_tile(offsets, count, settings, 1, 1),
+        bounds=np.stack([first, first + np.int32(frames)], axis=1),
+    )
+
+
+def _tile(values: npt.NDArray, count: int, settings: Settings, rate: int, fill: int) -> npt.NDArray:  # type: ignore[type-arg]
+    """Pad (C, T * rate) and cut it into overlapping windows: (n, C, N * rate)."""
+    left = settings.halo * rate
+    padded = np.full((values.shape[0], (count * settings.window + 2 * settings.halo) * rate), fill, values.dtype)
+    padded[:, left : left + values.shape[1]] = values
+    channel, sample = padded.strides
+    return np.ascontiguousarray(
+        as_strided(
+            padded,
+            (count, values.shape[0], settings.input_frames * rate),
+            (settings.window * rate * sample, channel, sample),
+            writeable=False,
+        )
+    )
