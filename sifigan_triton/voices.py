@@ -1,0 +1,91 @@
+"""A voice folder: `voice.json`, `generator.safetensors` and a card."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from preprocess.voice import GeneratorConfig, PdIndexing, Statistics, Voice, VoiceError
+from sifigan_triton.generator import Generator
+
+VOICE_FILE = "voice.json"
+WEIGHTS_FILE = "generator.safetensors"
+CARD_FILE = "README.md"
+
+
+def save_voice(folder: Path, voice: Voice, generator: Generator, card: str) -> None:
+    """Write a voice folder; files of the same names are replaced.
+
+    Args:
+        folder: the voice's folder, made if absent.
+        voice: the voice's constants.
+        generator: its weights.
+        card: Markdown text: what the voice is, where it comes from, its licence.
+
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: tensor.contiguous() for name, tensor in generator.state_dict().items()}
+    save_file(weights, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+    (folder / CARD_FILE).write_text(card, encoding="utf-8")
+    (folder / VOICE_FILE).write_text(voice.to_json(), encoding="utf-8")
+
+
+def load_voice(folder: Path) -> tuple[Voice, Generator]:
+    """Read a voice folder; nothing in it is executed.
+
+    Returns:
+        The constants, and the generator in evaluation mode with its weights, FP32.
+
+    Raises:
+        VoiceError: naming the file, if one is missing or the weights do not fit the constants.
+
+    """
+    voice = Voice.load(folder / VOICE_FILE)
+    path = folder / WEIGHTS_FILE
+    generator = Generator(voice.generator, voice.pd_indexing)
+    try:
+        generator.load_state_dict(load_file(path))
+    except (OSError, SafetensorError) as error:
+        raise VoiceError(f"{path}: {error}") from None
+    except RuntimeError as error:
+        raise VoiceError(f"{path} does not fit {VOICE_FILE}: {error}") from None
+    return voice, generator.eval().requires_grad_(False)
+
+
+def voice_hash(folder: Path) -> str:
+    """Return the SHA-256 of the voice's constants and weights, in hexadecimal."""
+    digest = hashlib.sha256()
+    for name in (VOICE_FILE, WEIGHTS_FILE):
+        digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def random_voice(
+    name: str = "random", channels: int = 512, seed: int = 0, pd_indexing: PdIndexing = "reflect"
+) -> tuple[Voice, Generator]:
+    """Make a voice of seeded random weights: it sounds like noise, but costs and rounds like a trained one.
+
+    The weights are those of PyTorch's default initialisation; the statistics are round figures near those of speech and
+    singing, so that normalised features have the usual size.
+    """
+    config = GeneratorConfig(channels=channels)
+    mcep = Statistics(mean=(-6.0, 1.5, *[0.0] * 38), scale=(3.0, 1.0, *[0.3] * 38))
+    bap = Statistics(mean=(-20.0, -12.0, -8.0), scale=(10.0, 8.0, 6.0))
+    provenance = {"weights": f"random, torch.manual_seed({seed})"}
+    voice = Voice(name, mcep, bap, config, pd_indexing=pd_indexing, provenance=provenance)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        generator = Generator(config, pd_indexing)
+    return voice, generator.eval().requires_grad_(False)
+
+
+RANDOM_CARD = """# Random voice
+
+Seeded random weights in the shape of the SiFi-GAN generator. It makes noise, not speech: it serves to measure speed
+and rounding until a trained voice takes its place. Made by `sifigan-triton random-voice`; no licence applies to the
+numbers, the project's Apache-2.0 covers the command that makes them.
+"""
