@@ -1,0 +1,84 @@
+"""Voices, model repositories and servers that several test modules share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from preprocess import Settings, Voice
+from sifigan_triton.build import BuildOptions, build
+from sifigan_triton.generator import Generator
+from sifigan_triton.halo import crop_plan
+from sifigan_triton.repository import ENGINES
+from sifigan_triton.server import TritonServer
+from sifigan_triton.voices import RANDOM_CARD, random_voice, save_voice
+
+ROOT = Path(__file__).parent.parent
+BUILT = ROOT / "build" / "tests"
+"""Repositories that only tests use; kept between runs, rebuilt when out of date."""
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A running server and what it serves."""
+
+    server: TritonServer
+    settings: Settings
+    generator: Generator
+
+    @property
+    def voice(self) -> Voice:
+        return self.settings.voice
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """Address of the client for each protocol."""
+        return {"http": self.server.http_url, "grpc": f"grpc://{self.server.grpc_url}"}
+
+
+@pytest.fixture(scope="session")
+def full_voice() -> tuple[Voice, Generator]:
+    """The full-size voice of random weights: what `sifigan-triton random-voice` makes."""
+    return random_voice()
+
+
+@pytest.fixture(scope="session")
+def voice_folder(full_voice: tuple[Voice, Generator]) -> Path:
+    folder = ROOT / "voices" / "random"
+    if not (folder / "voice.json").exists():
+        save_voice(folder, *full_voice, RANDOM_CARD)
+    return folder
+
+
+def _deploy(
+    voice_folder: Path, full_voice: tuple[Voice, Generator], output: Path, window: int, f0_floor: float
+) -> Iterator[Deployment]:
+    engine = ENGINES["openvino-fp32"]
+    build(BuildOptions(voice_folder, output, (engine,), None, window, f0_floor, max_batch_size=128))
+    voice, generator = full_voice
+    settings = Settings(voice, window, crop_plan(voice, window, f0_floor).halo, f0_floor, 128)
+    models = ("sifigan", "preprocess", "postprocess", engine.model)
+    with TritonServer(output, http_port=0, grpc_port=0, metrics_port=0, models=models) as server:
+        yield Deployment(server, settings, generator)
+
+
+@pytest.fixture(scope="session")
+def default_deployment(voice_folder: Path, full_voice: tuple[Voice, Generator]) -> Iterator[Deployment]:
+    """The default build, FP32: window 512, F0 floor 70 Hz."""
+    yield from _deploy(voice_folder, full_voice, BUILT / "window-512-floor-70", 512, 70.0)
+
+
+@pytest.fixture(scope="session")
+def small_deployment(voice_folder: Path, full_voice: tuple[Voice, Generator]) -> Iterator[Deployment]:
+    """A build of another shape: window 128, F0 floor 100 Hz."""
+    yield from _deploy(voice_folder, full_voice, BUILT / "window-128-floor-100", 128, 100.0)
+
+
+@pytest.fixture(autouse=True)
+def _no_gradients() -> Iterator[None]:
+    with torch.no_grad():
+        yield

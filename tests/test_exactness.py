@@ -1,0 +1,65 @@
+"""The served windows say what the full-length generator says, for every length and F0."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks.tracks import TRACKS, fixed_overlap, full_length, track_request
+from sifigan_triton.client import SifiganClient
+from sifigan_triton.export import snr_db
+from tests.conftest import Deployment
+
+BOUND_DB = 110.0
+
+pytestmark = pytest.mark.server
+
+
+def lengths(window: int) -> dict[str, int]:
+    """Return the lengths around which windowing can go wrong, in frames."""
+    return {
+        "1": 1,
+        "2": 2,
+        "W-1": window - 1,
+        "W": window,
+        "W+1": window + 1,
+        "2W": 2 * window,
+        "5W+17": 5 * window + 17,
+    }
+
+
+def served(deployment: Deployment, track: str, frames: int) -> tuple[float, int]:
+    """Return the SNR in dB of the served waveform against the full-length generator, and its samples."""
+    request = track_request(track, frames, deployment.settings.f0_floor)
+    reference = full_length(request, deployment.voice, deployment.generator)
+    with SifiganClient(deployment.server.http_url) as client:
+        waveform = client.synthesize(request.f0, request.mcep, request.bap)
+    assert np.std(reference) > 1e-3  # a silent reference would make any comparison look good or bad by accident
+    return snr_db(reference, waveform), waveform.size
+
+
+@pytest.mark.parametrize("track", TRACKS)
+@pytest.mark.parametrize("length", lengths(1))
+def test_windowed_equals_full_length_default(default_deployment: Deployment, track: str, length: str) -> None:
+    frames = lengths(default_deployment.settings.window)[length]
+    snr, samples = served(default_deployment, track, frames)
+    assert samples == frames * 120
+    assert snr >= BOUND_DB
+
+
+@pytest.mark.parametrize("track", TRACKS)
+@pytest.mark.parametrize("length", lengths(1))
+def test_windowed_equals_full_length_small(small_deployment: Deployment, track: str, length: str) -> None:
+    frames = lengths(small_deployment.settings.window)[length]
+    snr, samples = served(small_deployment, track, frames)
+    assert samples == frames * 120
+    assert snr >= BOUND_DB
+
+
+@pytest.mark.parametrize("track", ["floor", "recordings", "glide", "half unvoiced"])
+def test_plain_windows_with_fixed_overlap_fail_the_bound(small_deployment: Deployment, track: str) -> None:
+    settings = small_deployment.settings
+    request = track_request(track, lengths(settings.window)["5W+17"], settings.f0_floor)
+    arguments = (request, small_deployment.voice, small_deployment.generator)
+    control = fixed_overlap(*arguments, settings.window, overlap=32)
+    assert snr_db(full_length(*arguments), control) < BOUND_DB
