@@ -8,15 +8,15 @@ import numpy.typing as npt
 from preprocess.excitation import make_excitation
 from preprocess.f0 import continuous_f0, tap_offsets
 from preprocess.settings import Settings
-from preprocess.validate import check_f0, check_f0_factor, check_features, check_seed
+from preprocess.validate import check_f0, check_f0_factor, check_features, check_present, check_seed
 from preprocess.voice import Voice
 from preprocess.windows import Windows, split
 
 
 def preprocess(
-    f0: npt.NDArray[np.float32],
-    mcep: npt.NDArray[np.float32],
-    bap: npt.NDArray[np.float32],
+    f0: npt.NDArray[np.float32] | None,
+    mcep: npt.NDArray[np.float32] | None,
+    bap: npt.NDArray[np.float32] | None,
     settings: Settings,
     f0_factor: npt.NDArray[np.float32] | None = None,
     seed: npt.NDArray[np.int64] | None = None,
@@ -24,7 +24,7 @@ def preprocess(
     """Turn the tensors of one request into the engine's inputs.
 
     Args:
-        f0: float32 (T,) in Hz, 0 where unvoiced.
+        f0: float32 (T,) in Hz, 0 where unvoiced; None, here and for the next two, is a request that lacks it.
         mcep: float32 (T, 40), mel-cepstrum as SPTK gives it.
         bap: float32 (T, 3), band aperiodicity in dB as WORLD gives it.
         settings: constants of the voice and the engine.
@@ -35,6 +35,7 @@ def preprocess(
         RequestError: naming the tensor, what was expected, what was got and the first bad frame.
 
     """
+    f0, mcep, bap = check_present(f0, mcep, bap)
     check_features(f0, mcep, bap, settings)
     factor = check_f0_factor(f0_factor)
     check_f0(f0.astype(np.float64), factor, settings)

@@ -10,6 +10,23 @@ from preprocess.f0 import lowest_f0
 from preprocess.settings import Settings
 
 
+def check_present(
+    f0: npt.NDArray[np.float32] | None, mcep: npt.NDArray[np.float32] | None, bap: npt.NDArray[np.float32] | None
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return the three features, all of which a request must have.
+
+    Raises:
+        RequestError: naming those that are missing.
+
+    """
+    missing = [name for name, values in (("f0", f0), ("mcep", mcep), ("bap", bap)) if values is None]
+    if f0 is None or mcep is None or bap is None:
+        raise RequestError(
+            f"{' and '.join(missing)} missing, expected f0, mcep and bap: send all three for each request"
+        )
+    return f0, mcep, bap
+
+
 def check_features(
     f0: npt.NDArray[np.float32], mcep: npt.NDArray[np.float32], bap: npt.NDArray[np.float32], settings: Settings
 ) -> None:
@@ -70,7 +87,7 @@ def check_f0(f0: npt.NDArray[np.float64], f0_factor: float, settings: Settings) 
         raise RequestError(
             f"f0 of {scaled[frame]:.2f} Hz at frame {frame} (f0 {f0[frame]:.2f} Hz times f0_factor {f0_factor:g}) lies "
             f"below the engine's floor of {settings.f0_floor:g} Hz: raise f0_factor to at least "
-            f"{settings.f0_floor / f0[frame]:.4f} or build with --f0-floor {np.floor(scaled[frame]):g}"
+            f"{np.ceil(1e4 * settings.f0_floor / f0[frame]) / 1e4:.4f} or build with --f0-floor {np.floor(scaled[frame]):g}"
         )
     high = np.flatnonzero(scaled >= settings.voice.sample_rate / 2)
     if high.size:

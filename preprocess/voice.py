@@ -176,7 +176,7 @@ class Voice:
             raise VoiceError(f"not valid JSON: {error}") from None
         nested = {"generator": GeneratorConfig, "analysis": AnalysisSettings, "mcep": Statistics, "bap": Statistics}
         for key, kind in nested.items():
-            if key in values:
+            if isinstance(values, dict) and key in values:
                 values[key] = _construct(kind, values[key], key)
         voice: Voice = _construct(cls, values, "voice")
         return voice
@@ -193,7 +193,7 @@ class Voice:
             return cls.from_json(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise VoiceError(f"{path}: {error.strerror}") from None
-        except VoiceError as error:
+        except (VoiceError, UnicodeDecodeError) as error:
             raise VoiceError(f"{path}: {error}") from None
 
 

@@ -52,12 +52,16 @@ ENGINES = {
 
 
 def request_tensors(settings: Settings) -> list[Tensor]:
-    """Inputs of the ensemble, and so of `preprocess`."""
+    """Inputs of the ensemble, and so of `preprocess`.
+
+    The three features are required, yet declared optional: an ensemble answers a request that lacks a required input
+    with "unexpected deadlock", where `preprocess` can say what is missing.
+    """
     voice = settings.voice
     return [
-        Tensor("f0", FP32, (-1,)),
-        Tensor("mcep", FP32, (-1, len(voice.mcep.mean))),
-        Tensor("bap", FP32, (-1, len(voice.bap.mean))),
+        Tensor("f0", FP32, (-1,), optional=True),
+        Tensor("mcep", FP32, (-1, len(voice.mcep.mean)), optional=True),
+        Tensor("bap", FP32, (-1, len(voice.bap.mean)), optional=True),
         Tensor("f0_factor", FP32, (1,), optional=True),
         Tensor("seed", INT64, (1,), optional=True),
     ]

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialize
 
 from preprocess.voice import GeneratorConfig, PdIndexing, Statistics, Voice, VoiceError
+from sifigan_triton.atomic import atomic_file
 from sifigan_triton.generator import Generator
 
 VOICE_FILE = "voice.json"
@@ -18,7 +20,7 @@ CARD_FILE = "README.md"
 
 
 def save_voice(folder: Path, voice: Voice, generator: Generator, card: str) -> None:
-    """Write a voice folder; files of the same names are replaced.
+    """Write a voice folder; files of the same names are replaced, each in one step and `voice.json` last.
 
     Args:
         folder: the voice's folder, made if absent.
@@ -29,9 +31,11 @@ def save_voice(folder: Path, voice: Voice, generator: Generator, card: str) -> N
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.contiguous() for name, tensor in generator.state_dict().items()}
-    save_file(weights, folder / WEIGHTS_FILE, metadata={"format": "pt"})
-    (folder / CARD_FILE).write_text(card, encoding="utf-8")
-    (folder / VOICE_FILE).write_text(voice.to_json(), encoding="utf-8")
+    with atomic_file(folder / WEIGHTS_FILE) as file:
+        file.write(serialize(weights, metadata={"format": "pt"}))
+    for name, text in ((CARD_FILE, card), (VOICE_FILE, voice.to_json())):
+        with atomic_file(folder / name) as file:
+            file.write(text.encode())
 
 
 def load_voice(folder: Path) -> tuple[Voice, Generator]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import torch
 
 from preprocess import Settings, Voice
 from sifigan_triton.build import BuildOptions, build
@@ -76,9 +75,3 @@ def default_deployment(voice_folder: Path, full_voice: tuple[Voice, Generator]) 
 def small_deployment(voice_folder: Path, full_voice: tuple[Voice, Generator]) -> Iterator[Deployment]:
     """A build of another shape: window 128, F0 floor 100 Hz."""
     yield from _deploy(voice_folder, full_voice, BUILT / "window-128-floor-100", 128, 100.0)
-
-
-@pytest.fixture(autouse=True)
-def _no_gradients() -> Iterator[None]:
-    with torch.no_grad():
-        yield

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from benchmarks.tracks import track_request
+from benchmarks.tracks import read_requests
 from postprocess import to_pcm16
 from sifigan_triton.client import ServerUnavailableError, SifiganClient, SynthesisError, SynthesisTimeoutError
 from tests.conftest import Deployment
 
-REQUEST = track_request("recordings", 60, 100.0)
+REQUEST = read_requests("short")[0].first(60)  # all voiced
 ARGUMENTS = (REQUEST.f0, REQUEST.mcep, REQUEST.bap)
 
 

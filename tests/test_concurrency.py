@@ -48,7 +48,7 @@ def test_same_audio_alone_repeated_and_in_company(small_deployment: Deployment, 
 
 def test_seed_changes_the_noise_only_where_asked(small_deployment: Deployment) -> None:
     url = small_deployment.urls["http"]
-    request = track_request("recordings", 100, 100.0)
+    request = track_request("300 Hz", 100, 100.0)
     first, other = synthesize(url, request, 1), synthesize(url, request, 2)
     assert not np.array_equal(first, other)
     assert np.array_equal(first, synthesize(url, request, 1))
