@@ -32,8 +32,8 @@ class TritonPythonModel:
     def _respond(self, request: Any) -> Any:
         tensors = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
         try:
-            features = [tensors.get(name) for name in ("f0", "mcep", "bap")]
-            windows = preprocess(*features, self.settings, tensors.get("f0_factor"), tensors.get("seed"))
+            f0, mcep, bap = (tensors.get(name) for name in ("f0", "mcep", "bap"))
+            windows = preprocess(f0, mcep, bap, self.settings, tensors.get("f0_factor"), tensors.get("seed"))
         except RequestError as error:
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG))
         samples = np.array([tensors["f0"].shape[0] * self.settings.voice.hop_size], np.int64)
