@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as serialize
+from torch import nn
 
 from preprocess.voice import GeneratorConfig, PdIndexing, Statistics, Voice, VoiceError
 from sifigan_triton.atomic import atomic_file
@@ -73,18 +75,46 @@ def random_voice(
 ) -> tuple[Voice, Generator]:
     """Make a voice of seeded random weights: it sounds like noise, but costs and rounds like a trained one.
 
-    The weights are those of PyTorch's default initialisation; the statistics are round figures near those of speech and
-    singing, so that normalised features have the usual size.
+    The weights keep the variance of the signal through the network: with PyTorch's default initialisation the biases
+    drown the signal, and rounding errors weigh more than in a trained network. The statistics are round figures near
+    those of the recordings in `measurement_data`.
     """
     config = GeneratorConfig(channels=channels)
-    mcep = Statistics(mean=(-6.0, 1.5, *[0.0] * 38), scale=(3.0, 1.0, *[0.3] * 38))
-    bap = Statistics(mean=(-20.0, -12.0, -8.0), scale=(10.0, 8.0, 6.0))
+    mcep = Statistics(
+        mean=(-6.0, 2.75, 0.0, 1.2, -0.25, 0.75, -0.4, 0.35, -0.3, *[0.0] * 31),
+        scale=tuple(round(1.3 * (order + 1) ** -0.83, 3) for order in range(40)),
+    )
+    bap = Statistics(mean=(-6.0, -3.0, -2.4), scale=(5.0, 2.3, 1.6))
     provenance = {"weights": f"random, torch.manual_seed({seed})"}
     voice = Voice(name, mcep, bap, config, pd_indexing=pd_indexing, provenance=provenance)
     with torch.random.fork_rng(devices=[]):
+        generator = Generator(config, pd_indexing).eval().requires_grad_(False)
         torch.manual_seed(seed)
-        generator = Generator(config, pd_indexing)
-    return voice, generator.eval().requires_grad_(False)
+        _randomize(generator)
+    return voice, generator
+
+
+def _randomize(generator: Generator) -> None:
+    """Draw the weights from normal distributions that keep the variance of the signal; biases become zero."""
+    slope = generator.config.negative_slope
+    units = 3 * len(generator.config.upsample_scales)  # residual units in a row, about
+    for name, layer in generator.named_modules():
+        if not isinstance(layer, nn.Conv1d | nn.ConvTranspose1d):
+            continue
+        taps = 2 if isinstance(layer, nn.ConvTranspose1d) else layer.kernel_size[0]
+        gain = math.sqrt(2.0 / (1.0 + slope**2) / (taps * layer.in_channels))  # He et al. 2015
+        if "pitch_dependent" in name:
+            gain /= math.sqrt(3.0)  # its three taps are added
+        if "dilated" in name or "additional" in name:
+            gain /= math.sqrt(units)  # the end of a residual branch
+        if name == "excitation_conv":
+            gain *= 10.0  # the excitation's amplitude is 0.1
+        layer.weight.normal_(0.0, gain)
+        if layer.bias is not None:
+            layer.bias.zero_()
+    last = generator.output_conv.weight
+    last -= last.mean(dim=2, keepdim=True)  # no offset in the waveform
+    last *= 0.02  # a healthy level, far from saturation
 
 
 RANDOM_CARD = """# Random voice

@@ -54,12 +54,12 @@ def voice_folder(full_voice: tuple[Voice, Generator]) -> Path:
 
 
 def _deploy(
-    voice_folder: Path, full_voice: tuple[Voice, Generator], output: Path, window: int, f0_floor: float
+    folder: Path, voice: tuple[Voice, Generator], output: Path, window: int, f0_floor: float
 ) -> Iterator[Deployment]:
     engine = ENGINES["openvino-fp32"]
-    build(BuildOptions(voice_folder, output, (engine,), None, window, f0_floor, max_batch_size=128))
-    voice, generator = full_voice
-    settings = Settings(voice, window, crop_plan(voice, window, f0_floor).halo, f0_floor, 128)
+    build(BuildOptions(folder, output, (engine,), None, window, f0_floor, max_batch_size=128))
+    constants, generator = voice
+    settings = Settings(constants, window, crop_plan(constants, window, f0_floor).halo, f0_floor, 128)
     models = ("sifigan", "preprocess", "postprocess", engine.model)
     with TritonServer(output, http_port=0, grpc_port=0, metrics_port=0, models=models) as server:
         yield Deployment(server, settings, generator)
@@ -67,11 +67,20 @@ def _deploy(
 
 @pytest.fixture(scope="session")
 def default_deployment(voice_folder: Path, full_voice: tuple[Voice, Generator]) -> Iterator[Deployment]:
-    """The default build, FP32: window 512, F0 floor 70 Hz."""
+    """The default build, FP32: the full-size voice, window 512, F0 floor 70 Hz."""
     yield from _deploy(voice_folder, full_voice, BUILT / "window-512-floor-70", 512, 70.0)
 
 
 @pytest.fixture(scope="session")
 def small_deployment(voice_folder: Path, full_voice: tuple[Voice, Generator]) -> Iterator[Deployment]:
-    """A build of another shape: window 128, F0 floor 100 Hz."""
+    """The full-size voice in a build of another shape: window 128, F0 floor 100 Hz."""
     yield from _deploy(voice_folder, full_voice, BUILT / "window-128-floor-100", 128, 100.0)
+
+
+@pytest.fixture(scope="session")
+def zero_deployment() -> Iterator[Deployment]:
+    """A voice of 64 channels and `pd_indexing: zero` in the default build's shape: window 512, F0 floor 70 Hz."""
+    voice = random_voice("zero", channels=64, pd_indexing="zero")
+    folder = BUILT / "voice-zero"
+    save_voice(folder, *voice, RANDOM_CARD)
+    yield from _deploy(folder, voice, BUILT / "zero-window-512-floor-70", 512, 70.0)

@@ -38,11 +38,20 @@ def served(deployment: Deployment, track: str, frames: int) -> tuple[float, int]
     return snr_db(reference, waveform), waveform.size
 
 
-@pytest.mark.parametrize("track", TRACKS)
-@pytest.mark.parametrize("length", lengths(1))
+@pytest.mark.parametrize("track", ["floor", "recordings"])
+@pytest.mark.parametrize("length", ["1", "W+1", "5W+17"])
 def test_windowed_equals_full_length_default(default_deployment: Deployment, track: str, length: str) -> None:
     frames = lengths(default_deployment.settings.window)[length]
     snr, samples = served(default_deployment, track, frames)
+    assert samples == frames * 120
+    assert snr >= BOUND_DB
+
+
+@pytest.mark.parametrize("track", TRACKS)
+@pytest.mark.parametrize("length", lengths(1))
+def test_windowed_equals_full_length_zero(zero_deployment: Deployment, track: str, length: str) -> None:
+    frames = lengths(zero_deployment.settings.window)[length]
+    snr, samples = served(zero_deployment, track, frames)
     assert samples == frames * 120
     assert snr >= BOUND_DB
 
