@@ -1,6 +1,6 @@
 """Table: what the narrowing engine costs a frame of output, beside the plain full-length model on the same runtimes.
 
-    python benchmarks/engine_cost.py [--window 512] [--f0-floor 70] [--rounds 9]
+    python -m benchmarks.engine_cost [--window 512] [--f0-floor 70] [--rounds 9]
 
 One process, one run, candidates interleaved; medians over the rounds. The plain model sees 627 frames and yields 627;
 the narrowing engine yields `window` frames. Also times preprocess + postprocess of 627 frames in the same rounds.

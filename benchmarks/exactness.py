@@ -1,8 +1,8 @@
 """Table: the served windows, and plain windows with a fixed overlap, against the full-length generator.
 
-    python benchmarks/exactness.py [--window 128] [--f0-floor 100]
+    python -m benchmarks.exactness [--window 128] [--f0-floor 100]
 
-Builds an FP32 engine of that shape into build/benchmarks, serves it with the real Triton server and prints Markdown: SNR
+Builds an FP32 engine of that shape into build/benchmarks, serves it with the real Triton server, prints Markdown: SNR
 in dB over 5 * window + 17 frames for each F0 track, through the server and for windows with 8 to 128 frames of overlap.
 """
 

@@ -1,10 +1,10 @@
 """Table: reduced precision against FP32, and whether a seam between windows can be measured.
 
-    python benchmarks/reduced_precision.py [--window 128] [--f0-floor 100]
+    python -m benchmarks.reduced_precision [--window 128] [--f0-floor 100]
 
-BF16: the narrowing engine in PyTorch with bfloat16 weights and activations (and OpenVINO in BF16 where the CPU computes
-in it). FP16: the exported FP16 graph in ONNX Runtime. Rounded factors: FP32, with the dilation factors rounded to FP16
-before the tap offsets are made, which is what feeding them to an FP16 engine does.
+BF16: emulated (`benchmarks/bf16.py`), with BF16 operands of the convolutions and with BF16 throughout; and OpenVINO in
+BF16 where the CPU computes in it. FP16: the exported FP16 graph in ONNX Runtime. Rounded factors: FP32, with the
+dilation factors rounded to FP16 before the tap offsets are made, which is what feeding them to an FP16 engine does.
 
 Seam: the jump of the error from one sample to the next, RMS over the seams between windows, divided by the RMS over all
 samples; 1 means that a seam is no worse than any other place.
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,8 +21,9 @@ import numpy as np
 import openvino as ov
 import torch
 
+from benchmarks.bf16 import Bf16
 from benchmarks.engine_cost import openvino_runner
-from benchmarks.tracks import TRACKS, Array, full_length, track_request
+from benchmarks.tracks import Array, full_length, track_request
 from preprocess import Settings, Windows, preprocess
 from preprocess.f0 import continuous_f0
 from sifigan_triton.engine import NarrowingEngine
@@ -74,10 +74,7 @@ def main() -> None:
     voice, generator = load_voice(args.voice)
     plan = crop_plan(voice, args.window, args.f0_floor)
     settings = Settings(voice, plan.window, plan.halo, plan.f0_floor, 128)
-    engines = {
-        "FP32": NarrowingEngine(generator, voice, plan),
-        "BF16": NarrowingEngine(deepcopy(generator).bfloat16(), voice, plan),
-    }
+    engine = NarrowingEngine(generator, voice, plan)
     print("| F0 track | engine | SNR dB | seam |")
     print("| --- | --- | ---: | ---: |")
     with tempfile.TemporaryDirectory() as folder:
@@ -87,16 +84,20 @@ def main() -> None:
         if "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             bf16 = Path(folder, "fp32.onnx")
             export_onnx(generator, settings, plan, bf16)
-        for track in TRACKS:
+        for track in ("floor", "recordings", "glide"):
             request = track_request(track, 5 * args.window + 17, args.f0_floor)
             reference = full_length(request, voice, generator)
             windows = preprocess(request.f0, request.mcep, request.bap, settings)
-            outputs = {name: run_torch(engine, windows) for name, engine in engines.items()}
+            outputs = {"FP32": run_torch(engine, windows)}
+            with Bf16():
+                outputs["BF16 operands"] = run_torch(engine, windows)
+            with Bf16(everywhere=True):
+                outputs["BF16 throughout"] = run_torch(engine, windows)
             outputs["FP16 (ONNX Runtime)"] = run_onnx(half, windows)
             if bf16 is not None:
                 inputs = {name: getattr(windows, name) for name in INPUTS}
                 outputs["BF16 (OpenVINO)"] = openvino_runner(bf16, inputs, "bf16")()[0]
-            outputs["FP32, rounded factors"] = run_torch(engines["FP32"], round_factors(windows, request.f0, settings))
+            outputs["FP32, rounded factors"] = run_torch(engine, round_factors(windows, request.f0, settings))
             for name, output in outputs.items():
                 joined = output.reshape(-1)[: reference.size]
                 ratio = seam(reference, joined, args.window * voice.hop_size)

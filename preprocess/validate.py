@@ -84,10 +84,11 @@ def check_f0(f0: npt.NDArray[np.float64], f0_factor: float, settings: Settings) 
     low = np.flatnonzero((scaled > 0.0) & (scaled < lowest_f0(settings.f0_floor)))
     if low.size:
         frame = int(low[np.argmin(scaled[low])])
+        enough = np.ceil(1e4 * settings.f0_floor / f0[frame]) / 1e4  # rounded up: the advice has to work
         raise RequestError(
             f"f0 of {scaled[frame]:.2f} Hz at frame {frame} (f0 {f0[frame]:.2f} Hz times f0_factor {f0_factor:g}) lies "
             f"below the engine's floor of {settings.f0_floor:g} Hz: raise f0_factor to at least "
-            f"{np.ceil(1e4 * settings.f0_floor / f0[frame]) / 1e4:.4f} or build with --f0-floor {np.floor(scaled[frame]):g}"
+            f"{enough:.4f} or build with --f0-floor {max(np.floor(scaled[frame]), 1.0):g}"
         )
     high = np.flatnonzero(scaled >= settings.voice.sample_rate / 2)
     if high.size:

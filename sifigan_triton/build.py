@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from preprocess import Settings
+from preprocess import Settings, f0
 from sifigan_triton import engine, export, generator, halo, indexing
 from sifigan_triton.arithmetic import format_plan
 from sifigan_triton.generator import Generator
@@ -114,7 +114,7 @@ def _stage_engines(
     options: BuildOptions, model: Generator, settings: Settings, plan: CropPlan, staging: Path, report: Report
 ) -> None:
     """Export the engine once and stage it for every kind whose published one is missing or out of date."""
-    manifest = json.dumps(_manifest(options, settings), indent=2) + "\n"
+    manifest = _manifest(options, settings)
     stale = [kind for kind in options.engines if not _up_to_date(options.output, kind, manifest)]
     for kind in options.engines:
         if kind not in stale:
@@ -128,18 +128,19 @@ def _stage_engines(
     report(f"exported in {time.monotonic() - started:.0f} s; comparing it with the full-length generator ...")
     snr = export.check_onnx(onnx_file, model, settings, ONNX_BOUND_DB)
     report(f"ONNX engine against the full-length generator: {snr:.1f} dB (bound {ONNX_BOUND_DB:g} dB)")
+    text = json.dumps({**manifest, "engine_sha256": _sha256(onnx_file)}, indent=2) + "\n"
     for kind in stale:
         version = staging / kind.model / VERSION
         version.mkdir(parents=True)
         shutil.copyfile(onnx_file, version / ENGINE_FILE)
-        (version / MANIFEST_FILE).write_text(manifest, encoding="utf-8")
+        (version / MANIFEST_FILE).write_text(text, encoding="utf-8")
     onnx_file.unlink()
 
 
 def _manifest(options: BuildOptions, settings: Settings) -> dict[str, str | int | float]:
     """Return all that determines the exported engine."""
     digest = hashlib.sha256()
-    for module in (generator, indexing, halo, engine, export):
+    for module in (f0, generator, indexing, halo, engine, export):
         digest.update(Path(str(module.__file__)).read_bytes())
     return {
         "voice": settings.voice.name,
@@ -153,12 +154,23 @@ def _manifest(options: BuildOptions, settings: Settings) -> dict[str, str | int 
     }
 
 
-def _up_to_date(output: Path, kind: EngineKind, manifest: str) -> bool:
+def _up_to_date(output: Path, kind: EngineKind, manifest: dict[str, str | int | float]) -> bool:
+    """Tell whether the published engine is the very file that a build of this manifest published.
+
+    The file's own hash is compared too: a build that was killed between two files may have left the manifest of one
+    engine beside another engine.
+    """
     version = output / kind.model / VERSION
     try:
-        return (version / ENGINE_FILE).is_file() and (version / MANIFEST_FILE).read_text(encoding="utf-8") == manifest
-    except OSError:
+        published = json.loads((version / MANIFEST_FILE).read_text(encoding="utf-8"))
+        return bool(published == {**manifest, "engine_sha256": _sha256(version / ENGINE_FILE)})
+    except (OSError, ValueError):
         return False
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _warn_of_unbuilt(output: Path) -> None:

@@ -25,7 +25,7 @@ def staging_folder(output: Path) -> Iterator[Path]:
     Folders that killed builds left behind are removed first.
     """
     output.mkdir(parents=True, exist_ok=True)
-    for left in output.glob(".staging-*"):
+    for left in output.glob(".staging-[0-9]*-*"):
         if not Path("/proc", left.name.split("-")[1]).exists():
             shutil.rmtree(left, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=f".staging-{os.getpid()}-", dir=output))

@@ -1,0 +1,354 @@
+"""Builds are complete, are not repeated for nothing, and never leave anything half-made behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import build_engines
+from postprocess import merge
+from preprocess import Settings, condition, preprocess
+from preprocess.voice import VoiceError
+from sifigan_triton import export
+from sifigan_triton.build import BuildError, BuildOptions, build, cpu_has_bf16
+from sifigan_triton.export import ExportError, run_onnx, snr_db
+from sifigan_triton.repository import ENGINES
+from sifigan_triton.voices import load_voice, save_voice
+from tests.small_voice import one_thread, random_features, run_generator, small_settings, small_voice
+
+ROOT = Path(__file__).parent.parent
+OPENVINO, BF16, ONNX = ENGINES["openvino-fp32"], ENGINES["openvino-bf16"], ENGINES["onnx-fp32"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    with one_thread():
+        yield
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> BuildOptions:
+    save_voice(tmp_path / "voice", *small_voice(), "# Card\n")
+    return BuildOptions(tmp_path / "voice", tmp_path / "models", (OPENVINO,), window=32, f0_floor=400.0)
+
+
+@pytest.fixture
+def exports(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Replace the export by a quick one, whose "engine" is a text naming all that determines it; log the calls."""
+    calls: list[str] = []
+
+    def write_text(generator: torch.nn.Module, settings: Settings, plan: Any, path: Path) -> None:
+        weight = next(generator.parameters()).double().sum().item()
+        calls.append(f"engine of {settings.window} frames, {settings.f0_floor} Hz, weights {weight}")
+        path.write_text(calls[-1])
+
+    monkeypatch.setattr(export, "export_onnx", write_text)
+    monkeypatch.setattr(export, "check_onnx", lambda *arguments: 120.0)
+    return calls
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return every file below a folder, staging left-overs aside."""
+    files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    return {name: path.read_bytes() for name, path in files.items() if not name.startswith(".staging")}
+
+
+def leftovers(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob(".*"))
+
+
+def refuse_to_export(*arguments: Any) -> None:
+    raise AssertionError("nothing has changed, yet the engine is exported again")
+
+
+@pytest.fixture(scope="module")
+def real_build(tmp_path_factory: pytest.TempPathFactory) -> tuple[BuildOptions, list[str], list[Path]]:
+    """A build with nothing replaced: options, lines of progress, files written."""
+    folder = tmp_path_factory.mktemp("build")
+    save_voice(folder / "voice", *small_voice(), "# Card\n")
+    options = BuildOptions(folder / "voice", folder / "models", (OPENVINO, ONNX), OPENVINO, 32, 400.0)
+    lines: list[str] = []
+    return options, lines, build(options, lines.append)
+
+
+def test_build_writes_a_complete_repository(real_build: tuple[BuildOptions, list[str], list[Path]]) -> None:
+    options, _, written = real_build
+    files = set(contents(options.output))
+    engines = {f"{kind.model}/1/{name}" for kind in (OPENVINO, ONNX) for name in ("model.onnx", "model.py")}
+    models = ("sifigan", "preprocess", "postprocess", OPENVINO.model, ONNX.model)
+    assert files >= engines | {f"{model}/config.pbtxt" for model in models}
+    assert files >= {"preprocess/1/model.py", "preprocess/1/voice.json", "preprocess/1/preprocess/__init__.py"}
+    assert files >= {"postprocess/1/model.py", "postprocess/1/postprocess/merge.py"}
+    assert {str(path.relative_to(options.output)) for path in written} == files
+    assert (options.output / "sifigan" / "1").is_dir()
+    assert leftovers(options.output) == []
+
+
+def test_build_reports_the_plan_and_the_check(real_build: tuple[BuildOptions, list[str], list[Path]]) -> None:
+    text = "\n".join(real_build[1])
+    for part in (
+        "window 32 frames, f0_floor 400 Hz, halo",
+        "over no halo",
+        "exporting",
+        "generator: 1",
+        "files written",
+    ):
+        assert part in text
+
+
+def test_built_repository_synthesises(real_build: tuple[BuildOptions, list[str], list[Path]]) -> None:
+    options = real_build[0]
+    voice, generator = load_voice(options.voice)
+    settings = replace(small_settings(voice)[0], max_batch_size=options.max_batch_size)
+    mcep, bap = random_features(voice, 100)
+    f0 = np.full(100, 500.0, np.float32)
+    windows = preprocess(f0, mcep, bap, settings)
+    for kind in (OPENVINO, ONNX):
+        output = run_onnx(options.output / kind.model / "1" / "model.onnx", windows)
+        waveform = merge(output, 100 * voice.hop_size)
+        assert snr_db(run_generator(generator, condition(f0, mcep, bap, voice)), waveform) >= 100.0
+
+
+def test_second_build_writes_nothing(
+    real_build: tuple[BuildOptions, list[str], list[Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options, before = real_build[0], contents(real_build[0].output)
+    monkeypatch.setattr(export, "export_onnx", refuse_to_export)
+    lines: list[str] = []
+    assert build(options, lines.append) == []
+    assert contents(options.output) == before
+    assert f"{OPENVINO.model}: up to date" in lines
+
+
+@pytest.mark.parametrize(
+    ("change", "exported"),
+    [
+        pytest.param({"window": 48}, True, id="window"),
+        pytest.param({"f0_floor": 300.0}, True, id="floor"),
+        pytest.param({"max_batch_size": 64}, False, id="max-batch"),
+        pytest.param({"engines": (OPENVINO, ONNX)}, True, id="another-engine"),
+        pytest.param({"engines": (ONNX,)}, True, id="other-engine"),
+    ],
+)
+def test_only_what_matters_is_exported_again(
+    options: BuildOptions, exports: list[str], change: dict[str, Any], exported: bool
+) -> None:
+    build(options)
+    assert len(exports) == 1
+    written = build(replace(options, **change))
+    assert written != []
+    assert len(exports) == 1 + exported
+
+
+def test_other_weights_are_exported_again(options: BuildOptions, exports: list[str]) -> None:
+    build(options)
+    voice, generator = small_voice()
+    generator.input_conv.weight.mul_(1.5)
+    save_voice(options.voice, voice, generator, "# Card\n")
+    build(options)
+    assert len(set(exports)) == 2
+    assert (options.output / OPENVINO.model / "1" / "model.onnx").read_text() == exports[-1]
+
+
+@pytest.mark.parametrize("damage", ["removed", "truncated", "no-manifest"])
+def test_damaged_engine_is_built_again(options: BuildOptions, exports: list[str], damage: str) -> None:
+    build(options)
+    before = contents(options.output)
+    engine = options.output / OPENVINO.model / "1" / "model.onnx"
+    if damage == "removed":
+        engine.unlink()
+    elif damage == "truncated":
+        engine.write_bytes(engine.read_bytes()[:10])
+    else:
+        (engine.parent / "manifest.json").unlink()
+    build(options)
+    assert contents(options.output) == before
+
+
+@pytest.mark.parametrize("where", ["export_onnx", "check_onnx"])
+@pytest.mark.parametrize(
+    "error", [ExportError("scores 3 dB"), KeyboardInterrupt(), OSError("No space left")], ids=lambda e: type(e).__name__
+)
+def test_failed_build_leaves_the_previous_one(
+    options: BuildOptions, exports: list[str], monkeypatch: pytest.MonkeyPatch, where: str, error: BaseException
+) -> None:
+    build(options)
+    before = contents(options.output)
+
+    def fail(*arguments: Any) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(export, where, fail)
+        with pytest.raises(type(error)):
+            build(replace(options, window=48))
+    assert contents(options.output) == before
+    assert leftovers(options.output) == []
+    build(replace(options, window=48))
+    assert (options.output / OPENVINO.model / "1" / "model.onnx").read_text() == exports[-1]
+
+
+def interrupted_publish(monkeypatch: pytest.MonkeyPatch, after: int, action: Callable[[], Any]) -> bool:
+    """Run a build that is interrupted after so many files were put in place; tell whether it was."""
+    replaced = 0
+    original = Path.replace
+
+    def replace_some(self: Path, target: Path) -> Path:
+        nonlocal replaced
+        if replaced == after:
+            raise KeyboardInterrupt
+        replaced += 1
+        return original(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", replace_some)
+        try:
+            action()
+        except KeyboardInterrupt:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("later", ["the-new-one", "the-old-one"])
+def test_build_interrupted_between_two_files_is_mended_by_the_next(
+    options: BuildOptions, exports: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, later: str
+) -> None:
+    """Whatever file the interruption falls on: no later build takes the engine of other options for its own."""
+    old, new = options, replace(options, window=48)
+    final = new if later == "the-new-one" else old
+    build(replace(final, output=tmp_path / "expected"))
+    expected = contents(tmp_path / "expected")
+    for after in range(20):
+        build(old)
+        was_interrupted = interrupted_publish(monkeypatch, after, lambda: build(new))
+        build(final)
+        assert contents(options.output) == expected, f"interrupted after {after} files"
+        if not was_interrupted:
+            break
+    assert 3 < after < 20
+
+
+def start_real_build(options: BuildOptions, **environment: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "build_engines.py", "--voice", options.voice, "--output", options.output]
+    command += ["--engine", "openvino-fp32", "--window", "40", "--f0-floor", "400"]
+    return subprocess.Popen(
+        list(map(str, command)), cwd=ROOT, env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True
+    )
+
+
+def test_build_killed_while_exporting_leaves_the_previous_one(options: BuildOptions, exports: list[str]) -> None:
+    build(options)
+    before = contents(options.output)
+    with start_real_build(options, OMP_NUM_THREADS="1") as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("exporting"):
+                break
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert contents(options.output) == before
+    assert len(leftovers(options.output)) == 1
+    build(replace(options, window=48))
+    assert leftovers(options.output) == []
+    assert (options.output / OPENVINO.model / "1" / "model.onnx").read_text() == exports[-1]
+
+
+def test_foreign_files_stay(options: BuildOptions, exports: list[str]) -> None:
+    foreign = {
+        "README.md": "mine",
+        ".gitkeep": "",
+        "another-model/1/model.onnx": "an engine of someone else",
+        f"{OPENVINO.model}/1/notes.txt": "beside ours",
+        f"{OPENVINO.model}/2/model.onnx": "another version",
+        "preprocess/1/preprocess/extra.py": "# beside ours",
+    }
+    for name, text in foreign.items():
+        (options.output / name).parent.mkdir(parents=True, exist_ok=True)
+        (options.output / name).write_text(text)
+    build(options)
+    build(replace(options, window=48))
+    for name, text in foreign.items():
+        assert (options.output / name).read_text() == text
+
+
+def test_default_engine_has_to_be_built(options: BuildOptions) -> None:
+    message = r"default engine onnx-fp32 is not built, expected one of \['openvino-fp32'\]: add --engine onnx-fp32"
+    with pytest.raises(BuildError, match=message):
+        build(replace(options, default_engine=ONNX))
+    assert not options.output.exists()
+
+
+@pytest.mark.parametrize(("default", "expected"), [(None, ONNX), (OPENVINO, OPENVINO), (ONNX, ONNX)])
+def test_default_engine_is_behind_the_ensemble(
+    options: BuildOptions, exports: list[str], default: Any, expected: Any
+) -> None:
+    build(replace(options, engines=(OPENVINO, ONNX), default_engine=default))
+    config = (options.output / "sifigan" / "config.pbtxt").read_text()
+    assert [f'model_name: "{kind.model}"' in config for kind in (OPENVINO, ONNX)] == [
+        kind is expected for kind in (OPENVINO, ONNX)
+    ]
+
+
+def test_config_without_engine_is_pointed_out(
+    options: BuildOptions, exports: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    (options.output / BF16.model).mkdir(parents=True)
+    (options.output / BF16.model / "config.pbtxt").write_text("")
+    build(options)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        f"{BF16.model} has a config.pbtxt but no engine, Triton will not load it: build it with --engine "
+        f"openvino-bf16 or remove {options.output / BF16.model}"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        pytest.param({"window": 0}, ValueError, "window of 0 frames, expected at least 1", id="window"),
+        pytest.param({"f0_floor": -1.0}, ValueError, "f0_floor of -1.0 Hz, expected a positive", id="floor"),
+        pytest.param({"voice": Path("nowhere")}, VoiceError, "nowhere/voice.json: No such file", id="voice"),
+    ],
+)
+def test_bad_options_are_refused(
+    options: BuildOptions, change: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        build(replace(options, **change))
+    assert not options.output.exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        pytest.param("flags : fpu sse avx2 f16c", False, id="avx2"),
+        pytest.param("flags : avx512f avx512_bf16", True, id="avx512-bf16"),
+        pytest.param("flags : amx_tile amx_bf16 amx_int8", True, id="amx"),
+        pytest.param("flags : avx512f avx512_vnni", False, id="avx512-without-bf16"),
+        pytest.param("", False, id="unknown"),
+    ],
+)
+def test_bf16_is_read_from_cpuinfo(flags: str, expected: bool) -> None:
+    assert cpu_has_bf16(flags) is expected
+
+
+def test_command_line_builds(options: BuildOptions, exports: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--voice", options.voice, "--output", options.output, "--window", 32, "--f0-floor", 400]
+    arguments += ["--engine", "onnx-fp32", "--engine", "openvino-fp32", "--default-engine", "onnx-fp32"]
+    assert build_engines.main(list(map(str, arguments))) == 0
+    assert f"ensemble sifigan runs {ONNX.model}" in capsys.readouterr().out
+    assert {OPENVINO.model, ONNX.model} <= {path.name for path in options.output.iterdir()}
+
+
+def test_command_line_gives_one_line_for_a_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert build_engines.main(["--voice", str(tmp_path), "--output", str(tmp_path / "models")]) == 1
+    assert capsys.readouterr().err == f"build_engines.py: {tmp_path / 'voice.json'}: No such file or directory\n"
