@@ -8,8 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from preprocess.voice import Statistics, Voice
-from sifigan_triton import __version__
+from sifigan_triton import __version__, commands
 
 EPILOG = """a recording to your own pitch, with a server up (`make serve`, or `serve` after build_engines.py):
   sifigan-triton resynthesize in.wav -o out.wav --f0-factor 1.26 --plot out.png
@@ -41,115 +40,6 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _import(args: argparse.Namespace) -> None:
-    from sifigan_triton.checkpoint import import_voice
-
-    license_text = args.license.read_text(encoding="utf-8") if args.license else None
-    voice = import_voice(
-        args.checkpoint,
-        args.stats,
-        args.generator,
-        args.output,
-        pd_indexing=args.pd_indexing,
-        name=args.name,
-        license_text=license_text,
-        overwrite=args.overwrite,
-    )
-    print(f"{args.output}: voice {voice.name}, {voice.generator.channels} channels, pd_indexing {voice.pd_indexing}")
-    print(f"next: python build_engines.py --voice {args.output}")
-
-
-def _random_voice(args: argparse.Namespace) -> None:
-    from sifigan_triton.voices import RANDOM_CARD, random_voice, save_voice
-
-    voice, generator = random_voice(channels=args.channels, seed=args.seed, pd_indexing=args.pd_indexing)
-    save_voice(args.output, voice, generator, RANDOM_CARD)
-    print(f"{args.output}: seeded random weights, {args.channels} channels; it makes noise, at a real voice's cost")
-
-
-def _serve(args: argparse.Namespace) -> None:
-    from sifigan_triton.server import TritonServer
-
-    with TritonServer(
-        args.model_repository,
-        host=args.host,
-        http_port=args.http_port,
-        grpc_port=args.grpc_port,
-        metrics_port=args.metrics_port,
-        log_path=args.log,
-    ) as server:
-        print(f"serving {args.model_repository}: HTTP {server.http_url}, gRPC {server.grpc_url}, metrics "
-              f"{server.metrics_url}; Ctrl-C stops", flush=True)  # fmt: skip
-        server.wait()
-
-
-def _analyze(args: argparse.Namespace) -> None:
-    from sifigan_triton.demo import load_features
-
-    features = load_features(args.input, _analysis_voice(args))
-    features.save(args.output)
-    print(f"{args.output}: {features.frames} frames, {features.seconds:.2f} s, {(features.f0 > 0).sum()} voiced")
-
-
-def _synthesize(args: argparse.Namespace) -> None:
-    from sifigan_triton.client import SifiganClient
-    from sifigan_triton.demo import load_features, synthesize_to_files
-    from sifigan_triton.features import Features
-
-    if args.command == "synthesize":
-        features = Features.load(args.input)
-    else:
-        features = load_features(args.input, _analysis_voice(args))
-    with SifiganClient(args.url, args.model, args.timeout) as client:
-        title = f"{args.input.name}, f0_factor {args.f0_factor:g}"
-        synthesize_to_files(client, features, args.f0_factor, args.output, args.plot, title, args.seed)
-    print(f"{args.output}: {features.seconds:.2f} s")
-
-
-def _demo(args: argparse.Namespace) -> None:
-    from sifigan_triton.client import SifiganClient
-    from sifigan_triton.demo import format_rows, run_demo
-    from sifigan_triton.server import TritonServer
-
-    voice = Voice.load(args.model_repository / "preprocess" / "1" / "voice.json")
-    print(f"starting Triton on {args.model_repository} ...", flush=True)
-    with (
-        TritonServer(args.model_repository, http_port=0, grpc_port=0, metrics_port=0) as server,
-        SifiganClient(server.http_url) as client,
-    ):
-        rows = run_demo(client, args.recording, voice, args.output, args.f0_factor or [1.0, 1.26], _say)
-    print(format_rows(rows))
-
-
-def _perf(args: argparse.Namespace) -> None:
-    from sifigan_triton.perf import PerfSettings, format_table, measure
-    from sifigan_triton.server import TritonServer
-
-    inputs = args.inputs or sorted(Path("measurement_data").glob("*.json"))
-    with TritonServer(args.model_repository, http_port=0, grpc_port=0, metrics_port=0) as server:
-        rows = measure(
-            server.http_url,
-            server.grpc_url,
-            inputs,
-            model=args.model,
-            concurrencies=args.concurrency or [1, 2, 4],
-            settings=PerfSettings(),
-        )
-    print(format_table(rows))
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
-
-
-def _analysis_voice(args: argparse.Namespace) -> Voice:
-    """Return the voice whose analysis settings to use: the one asked for, or one with the defaults."""
-    if args.voice is not None:
-        return Voice.load(args.voice / "voice.json")
-    mcep, bap = (Statistics((0.0,) * width, (1.0,) * width) for width in (40, 3))
-    return Voice("default", mcep, bap)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sifigan-triton",
@@ -159,10 +49,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("-v", "--verbose", action="store_true", help="log progress, and show where an error arose")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        sub = subparsers.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         sub.set_defaults(run=run)
         return sub
 
@@ -176,7 +66,9 @@ _Command = Callable[[str, Callable[[argparse.Namespace], None], str], argparse.A
 
 
 def _add_voice_commands(command: _Command) -> None:
-    sub = command("import", _import, "make a voice folder from the files of the public SiFi-GAN training code")
+    sub = command(
+        "import", commands.import_voice_files, "make a voice folder from the files of the public SiFi-GAN training code"
+    )
     sub.add_argument("--checkpoint", type=Path, required=True, help="checkpoint-*.pkl")
     sub.add_argument("--stats", type=Path, required=True, help="feature statistics, *.joblib")
     sub.add_argument("--generator", type=Path, required=True, help="the generator's YAML")
@@ -186,7 +78,9 @@ def _add_voice_commands(command: _Command) -> None:
     sub.add_argument("--output", "-o", type=Path, required=True, help="voice folder to write")
     sub.add_argument("--overwrite", action="store_true", help="replace a voice that is there already")
 
-    sub = command("random-voice", _random_voice, "make a voice of seeded random weights, to measure speed and rounding")
+    sub = command(
+        "random-voice", commands.random_voice, "make a voice of seeded random weights, to measure speed and rounding"
+    )
     sub.add_argument("--channels", type=int, default=512, help="channels of the first layer (default: %(default)s)")
     sub.add_argument("--seed", type=int, default=0, help="seed of the weights (default: %(default)s)")
     _add_indexing(sub)
@@ -203,16 +97,18 @@ def _add_indexing(sub: argparse.ArgumentParser) -> None:
 
 
 def _add_audio_commands(command: _Command) -> None:
-    sub = command("analyze", _analyze, "extract F0, mel-cepstrum and band aperiodicity from a recording (WORLD, SPTK)")
+    sub = command(
+        "analyze", commands.analyze, "extract F0, mel-cepstrum and band aperiodicity from a recording (WORLD, SPTK)"
+    )
     sub.add_argument("input", type=Path, metavar="IN.wav", help="WAV, FLAC or OGG, any rate and channel count")
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="F.npz")
     _add_voice(sub)
 
-    sub = command("synthesize", _synthesize, "synthesise a feature file on a running server, with one call")
+    sub = command("synthesize", commands.synthesize, "synthesise a feature file on a running server, with one call")
     sub.add_argument("input", type=Path, metavar="F.npz", help="features, as `analyze` writes them")
     _add_synthesis(sub)
 
-    sub = command("resynthesize", _synthesize, "analyse a recording and synthesise it on a running server")
+    sub = command("resynthesize", commands.synthesize, "analyse a recording and synthesise it on a running server")
     sub.add_argument("input", type=Path, metavar="IN.wav", help="WAV, FLAC or OGG, any rate and channel count")
     _add_voice(sub)
     _add_synthesis(sub)
@@ -235,7 +131,7 @@ def _add_synthesis(sub: argparse.ArgumentParser) -> None:
 
 
 def _add_server_commands(command: _Command) -> None:
-    sub = command("serve", _serve, "run the Triton server of the nvidia-pytriton wheel in the foreground")
+    sub = command("serve", commands.serve, "run the Triton server of the nvidia-pytriton wheel in the foreground")
     _add_repository(sub)
     sub.add_argument(
         "--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 is every one (default: %(default)s)"
@@ -246,7 +142,7 @@ def _add_server_commands(command: _Command) -> None:
     sub.add_argument("--log", type=Path, help="file for the server's log")
 
     sub = command(
-        "demo", _demo, "synthesise a recording at two pitches on a server of its own; writes out/*.wav, *.png"
+        "demo", commands.demo, "synthesise a recording at two pitches on a server of its own; writes out/*.wav, *.png"
     )
     _add_repository(sub)
     sub.add_argument(
@@ -255,10 +151,17 @@ def _add_server_commands(command: _Command) -> None:
     sub.add_argument("--f0-factor", type=float, action="append", help="repeatable (default: 1.0 and 1.26)")
     sub.add_argument("-o", "--output", type=Path, default=Path("out"), help="folder to write to (default: %(default)s)")
 
-    sub = command("perf", _perf, "measure the ensemble with NVIDIA's perf_analyzer, over HTTP and gRPC")
+    sub = command("perf", commands.perf, "measure the ensemble with NVIDIA's perf_analyzer, over HTTP and gRPC")
     _add_repository(sub)
-    sub.add_argument("inputs", type=Path, nargs="*", metavar="DATA.json", help="default: measurement_data/*.json")
+    sub.add_argument(
+        "inputs",
+        type=Path,
+        nargs="*",
+        metavar="DATA.json",
+        help="default: measurement_data/short.json and frames-627.json",
+    )
     sub.add_argument("--concurrency", type=int, action="append", help="repeatable (default: 1, 2 and 4)")
+    sub.add_argument("--requests", type=int, default=5, help="requests in a measurement window (default: %(default)s)")
     sub.add_argument("--model", default="sifigan", help="default: %(default)s")
 
 

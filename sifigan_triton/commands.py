@@ -1,0 +1,126 @@
+"""What each command of `sifigan-triton` does; `cli.py` parses their options."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from preprocess.voice import Statistics, Voice
+
+# Each command imports what it needs itself: `--help` and `analyze` should not wait for torch.
+
+
+def import_voice_files(args: argparse.Namespace) -> None:
+    """Make a voice folder from the files of the training code."""
+    from sifigan_triton.checkpoint import import_voice
+
+    license_text = args.license.read_text(encoding="utf-8") if args.license else None
+    voice = import_voice(
+        args.checkpoint,
+        args.stats,
+        args.generator,
+        args.output,
+        pd_indexing=args.pd_indexing,
+        name=args.name,
+        license_text=license_text,
+        overwrite=args.overwrite,
+    )
+    print(f"{args.output}: voice {voice.name}, {voice.generator.channels} channels, pd_indexing {voice.pd_indexing}")
+    print(f"next: python build_engines.py --voice {args.output}")
+
+
+def random_voice(args: argparse.Namespace) -> None:
+    """Make a voice of seeded random weights."""
+    from sifigan_triton.voices import RANDOM_CARD, random_voice, save_voice
+
+    voice, generator = random_voice(channels=args.channels, seed=args.seed, pd_indexing=args.pd_indexing)
+    save_voice(args.output, voice, generator, RANDOM_CARD)
+    print(f"{args.output}: seeded random weights, {args.channels} channels; it makes noise, at a real voice's cost")
+
+
+def serve(args: argparse.Namespace) -> None:
+    """Run the server in the foreground."""
+    from sifigan_triton.server import TritonServer
+
+    with TritonServer(
+        args.model_repository,
+        host=args.host,
+        http_port=args.http_port,
+        grpc_port=args.grpc_port,
+        metrics_port=args.metrics_port,
+        log_path=args.log,
+    ) as server:
+        print(f"serving {args.model_repository}: HTTP {server.http_url}, gRPC {server.grpc_url}, metrics "
+              f"{server.metrics_url}; Ctrl-C stops", flush=True)  # fmt: skip
+        server.wait()
+
+
+def analyze(args: argparse.Namespace) -> None:
+    """Extract the features of a recording."""
+    from sifigan_triton.demo import load_features
+
+    features = load_features(args.input, _analysis_voice(args))
+    features.save(args.output)
+    print(f"{args.output}: {features.frames} frames, {features.seconds:.2f} s, {(features.f0 > 0).sum()} voiced")
+
+
+def synthesize(args: argparse.Namespace) -> None:
+    """Synthesise a feature file, or a recording (`resynthesize`), on a running server."""
+    from sifigan_triton.client import SifiganClient
+    from sifigan_triton.demo import load_features, synthesize_to_files
+    from sifigan_triton.features import Features
+
+    if args.command == "synthesize":
+        features = Features.load(args.input)
+    else:
+        features = load_features(args.input, _analysis_voice(args))
+    with SifiganClient(args.url, args.model, args.timeout) as client:
+        title = f"{args.input.name}, f0_factor {args.f0_factor:g}"
+        synthesize_to_files(client, features, args.f0_factor, args.output, args.plot, title, args.seed)
+    print(f"{args.output}: {features.seconds:.2f} s")
+
+
+def demo(args: argparse.Namespace) -> None:
+    """Synthesise a recording at two pitches on a server of its own."""
+    from sifigan_triton.client import SifiganClient
+    from sifigan_triton.demo import format_rows, run_demo
+    from sifigan_triton.server import TritonServer
+
+    voice = Voice.load(args.model_repository / "preprocess" / "1" / "voice.json")
+    print(f"starting Triton on {args.model_repository} ...", flush=True)
+    with (
+        TritonServer(args.model_repository, http_port=0, grpc_port=0, metrics_port=0) as server,
+        SifiganClient(server.http_url) as client,
+    ):
+        rows = run_demo(client, args.recording, voice, args.output, args.f0_factor or [1.0, 1.26], _say)
+    print(format_rows(rows))
+
+
+def perf(args: argparse.Namespace) -> None:
+    """Measure the ensemble with perf_analyzer."""
+    from sifigan_triton.perf import PerfSettings, format_table, measure
+    from sifigan_triton.server import TritonServer
+
+    inputs = args.inputs or [Path("measurement_data", name) for name in ("short.json", "frames-627.json")]
+    with TritonServer(args.model_repository, http_port=0, grpc_port=0, metrics_port=0) as server:
+        rows = measure(
+            server.http_url,
+            server.grpc_url,
+            inputs,
+            model=args.model,
+            concurrencies=args.concurrency or [1, 2, 4],
+            settings=PerfSettings(requests=args.requests),
+        )
+    print(format_table(rows))
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _analysis_voice(args: argparse.Namespace) -> Voice:
+    """Return the voice whose analysis settings to use: the one asked for, or one with the defaults."""
+    if args.voice is not None:
+        return Voice.load(args.voice / "voice.json")
+    mcep, bap = (Statistics((0.0,) * width, (1.0,) * width) for width in (40, 3))
+    return Voice("default", mcep, bap)
