@@ -38,7 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     try:
         build(options, report=lambda line: print(line, flush=True))
-    except (BuildError, ExportError, VoiceError, ValueError) as error:
+    except KeyboardInterrupt:
+        return 130
+    except (BuildError, ExportError, VoiceError, ValueError, OSError) as error:
         print(f"build_engines.py: {error}", file=sys.stderr)
         return 1
     return 0

@@ -27,7 +27,7 @@ def make_excitation(cf0: npt.NDArray[np.float64], seed: int, voice: Voice) -> np
     """
     hop = voice.hop_size
     step = cf0 / voice.sample_rate  # cycles a sample
-    start = np.concatenate(([0.0], np.cumsum(step[:-1] * hop) % 1.0)) if cf0.size else step
+    start: npt.NDArray[np.float64] = np.concatenate(([0.0], np.cumsum(step[:-1] * hop) % 1.0))
     phase = start[:, None] + step[:, None] * np.arange(1, hop + 1)  # (T, hop), cycles
     phase -= np.rint(phase)
     sine = np.sin(phase.astype(np.float32) * np.float32(2.0 * np.pi))

@@ -7,6 +7,9 @@ import numpy.typing as npt
 
 from preprocess.voice import Voice
 
+LOWEST_FLOOR_HZ = 1.0
+"""Lowest F0 that an engine can be built for."""
+
 
 def lowest_f0(f0_floor: float) -> float:
     """Return the lowest F0 in Hz that a floor of `f0_floor` admits: one FP32 rounding below it."""

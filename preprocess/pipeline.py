@@ -8,7 +8,7 @@ import numpy.typing as npt
 from preprocess.excitation import make_excitation
 from preprocess.f0 import continuous_f0, tap_offsets
 from preprocess.settings import Settings
-from preprocess.validate import check_f0, check_f0_factor, check_features, check_present, check_seed
+from preprocess.validate import check_f0, check_f0_factor, check_features, check_normalised, check_present, check_seed
 from preprocess.voice import Voice
 from preprocess.windows import Windows, split
 
@@ -40,6 +40,7 @@ def preprocess(
     factor = check_f0_factor(f0_factor)
     check_f0(f0.astype(np.float64), factor, settings)
     excitation, features, offsets = condition(f0, mcep, bap, settings.voice, factor, check_seed(seed))
+    check_normalised(features)
     return split(excitation, features, offsets, settings)
 
 
@@ -62,4 +63,5 @@ def condition(
     mean = np.array(voice.mcep.mean + voice.bap.mean)[:, None]
     scale = np.array(voice.mcep.scale + voice.bap.scale)[:, None]
     features = (np.concatenate([mcep, bap], axis=1).T - mean) / scale  # (T, 43) -> (43, T)
-    return excitation[None], features.astype(np.float32), tap_offsets(cf0, voice)
+    with np.errstate(over="ignore"):  # absurd features become infinite; `check_normalised` refuses them
+        return excitation[None], features.astype(np.float32), tap_offsets(cf0, voice)

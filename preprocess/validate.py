@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from preprocess.errors import RequestError
-from preprocess.f0 import lowest_f0
+from preprocess.f0 import LOWEST_FLOOR_HZ, lowest_f0
 from preprocess.settings import Settings
 
 
@@ -45,7 +45,10 @@ def check_features(
     _check_array("f0", f0, ())
     frames = f0.shape[0]
     if frames == 0:
-        raise RequestError("f0 has 0 frames, expected at least 1: send one value for each frame of 5 ms")
+        raise RequestError(
+            "f0 has 0 frames, expected at least 1: send one value for each frame "
+            f"of {settings.voice.frame_period_ms:g} ms"
+        )
     _check_array("mcep", mcep, (len(settings.voice.mcep.mean),))
     _check_array("bap", bap, (len(settings.voice.bap.mean),))
     for name, values in (("mcep", mcep), ("bap", bap)):
@@ -85,10 +88,11 @@ def check_f0(f0: npt.NDArray[np.float64], f0_factor: float, settings: Settings) 
     if low.size:
         frame = int(low[np.argmin(scaled[low])])
         enough = np.ceil(1e4 * settings.f0_floor / f0[frame]) / 1e4  # rounded up: the advice has to work
+        rebuild = f" or build with --f0-floor {np.floor(scaled[frame]):g}" if scaled[frame] >= LOWEST_FLOOR_HZ else ""
         raise RequestError(
             f"f0 of {scaled[frame]:.2f} Hz at frame {frame} (f0 {f0[frame]:.2f} Hz times f0_factor {f0_factor:g}) lies "
             f"below the engine's floor of {settings.f0_floor:g} Hz: raise f0_factor to at least "
-            f"{enough:.4f} or build with --f0-floor {max(np.floor(scaled[frame]), 1.0):g}"
+            f"{enough:.4f}{rebuild}"
         )
     high = np.flatnonzero(scaled >= settings.voice.sample_rate / 2)
     if high.size:
@@ -96,6 +100,20 @@ def check_f0(f0: npt.NDArray[np.float64], f0_factor: float, settings: Settings) 
         raise RequestError(
             f"f0 of {scaled[frame]:.2f} Hz at frame {frame} (f0 {f0[frame]:.2f} Hz times f0_factor {f0_factor:g}), "
             f"expected less than half the sample rate, {settings.voice.sample_rate / 2:g} Hz: lower f0 or f0_factor"
+        )
+
+
+def check_normalised(features: npt.NDArray[np.float32]) -> None:
+    """Check that the normalised features, float32 (43, T), stayed finite.
+
+    Raises:
+        RequestError: naming the first frame that did not.
+
+    """
+    bad = np.flatnonzero(~np.isfinite(features).all(axis=0))
+    if bad.size:
+        raise RequestError(
+            f"mcep or bap at frame {bad[0]} exceeds FP32 when normalised: mend the analysis of this frame"
         )
 
 

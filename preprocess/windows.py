@@ -22,7 +22,10 @@ class Windows:
     offsets: npt.NDArray[np.int32]
     """(n, P, N)."""
     bounds: npt.NDArray[np.int32]
-    """(n, 2): the utterance's first frame and the frame behind its last, counted from the window's first frame."""
+    """(n, 2): the utterance's first frame and the frame behind its last, counted from the window's first frame.
+
+    An end further away than any tap reaches is given as -N or 2N.
+    """
 
 
 def split(
@@ -44,12 +47,16 @@ def split(
     """
     frames, hop = features.shape[1], settings.voice.hop_size
     count = -(-frames // settings.window)
-    first = settings.halo - settings.window * np.arange(count, dtype=np.int32)
+    first = settings.halo - settings.window * np.arange(count)
+    bounds = np.stack([first, first + frames], axis=1)
+    # No tap reaches further than a window sees. Nearer bounds keep the indices small: OpenVINO's CPU plug-in computes
+    # some INT32 operations in FP32, which is exact below 2^24 samples only.
+    bounds = bounds.clip(-settings.input_frames, 2 * settings.input_frames)
     return Windows(
         excitation=_tile(excitation, count, settings, hop, 0),
         features=_tile(features, count, settings, 1, 0),
         offsets=_tile(offsets, count, settings, 1, 1),
-        bounds=np.stack([first, first + np.int32(frames)], axis=1),
+        bounds=bounds.astype(np.int32),
     )
 
 

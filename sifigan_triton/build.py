@@ -30,6 +30,7 @@ ONNX_BOUND_DB = 100.0
 """Least SNR of the exported FP32 engine against the full-length generator."""
 
 Report = Callable[[str], None]
+Manifest = dict[str, str | int | float]
 
 
 class BuildError(RuntimeError):
@@ -80,7 +81,7 @@ def build(options: BuildOptions, report: Report = logger.info) -> list[Path]:
 
     Raises:
         VoiceError: if the voice cannot be read.
-        BuildError: if the default engine is not among the engines.
+        BuildError: if the default engine is not among the engines, or the batch limit is not positive.
         ExportError: if the exported engine differs from the generator; the previous engine stays in place.
 
     """
@@ -89,12 +90,15 @@ def build(options: BuildOptions, report: Report = logger.info) -> list[Path]:
             f"default engine {options.default.name} is not built, expected one of "
             f"{[kind.name for kind in options.engines]}: add --engine {options.default.name}"
         )
+    if options.max_batch_size < 1:
+        raise BuildError(f"--max-batch is {options.max_batch_size}, expected at least 1")
     voice, model = load_voice(options.voice)
     plan = crop_plan(voice, options.window, options.f0_floor)
     settings = Settings(voice, plan.window, plan.halo, plan.f0_floor, options.max_batch_size)
     report(format_plan(voice, plan))
+    manifest = _manifest(options, settings)
     with staging_folder(options.output) as staging:
-        _stage_engines(options, model, settings, plan, staging, report)
+        _stage_engines(options, manifest, model, settings, plan, staging, report)
         configs = render_configs(settings, list(options.engines), options.default)
         for kind in options.engines:
             stage_model(staging, kind.model, configs[kind.model], kind.adapter)
@@ -106,15 +110,20 @@ def build(options: BuildOptions, report: Report = logger.info) -> list[Path]:
         (versions[0] / VOICE_FILE).write_text(voice.to_json(), encoding="utf-8")
         published = publish(staging, options.output)
     report(f"{options.output}: {len(published)} files written, ensemble sifigan runs {options.default.model}")
-    _warn_of_unbuilt(options.output)
+    _warn_of_others(options.output, manifest)
     return published
 
 
 def _stage_engines(
-    options: BuildOptions, model: Generator, settings: Settings, plan: CropPlan, staging: Path, report: Report
+    options: BuildOptions,
+    manifest: Manifest,
+    model: Generator,
+    settings: Settings,
+    plan: CropPlan,
+    staging: Path,
+    report: Report,
 ) -> None:
     """Export the engine once and stage it for every kind whose published one is missing or out of date."""
-    manifest = _manifest(options, settings)
     stale = [kind for kind in options.engines if not _up_to_date(options.output, kind, manifest)]
     for kind in options.engines:
         if kind not in stale:
@@ -137,7 +146,7 @@ def _stage_engines(
     onnx_file.unlink()
 
 
-def _manifest(options: BuildOptions, settings: Settings) -> dict[str, str | int | float]:
+def _manifest(options: BuildOptions, settings: Settings) -> Manifest:
     """Return all that determines the exported engine."""
     digest = hashlib.sha256()
     for module in (f0, generator, indexing, halo, engine, export):
@@ -154,7 +163,7 @@ def _manifest(options: BuildOptions, settings: Settings) -> dict[str, str | int 
     }
 
 
-def _up_to_date(output: Path, kind: EngineKind, manifest: dict[str, str | int | float]) -> bool:
+def _up_to_date(output: Path, kind: EngineKind, manifest: Manifest) -> bool:
     """Tell whether the published engine is the very file that a build of this manifest published.
 
     The file's own hash is compared too: a build that was killed between two files may have left the manifest of one
@@ -173,14 +182,20 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _warn_of_unbuilt(output: Path) -> None:
-    """Point out models that Triton would fail to load: a `config.pbtxt` without an engine."""
+def _warn_of_others(output: Path, manifest: Manifest) -> None:
+    """Point out engines of the repository that this build leaves unusable: not built, or of another voice or shape."""
     for config in sorted(output.glob("sifigan-*/config.pbtxt")):
-        name = config.parent.name
-        if not (config.parent / VERSION / ENGINE_FILE).is_file():
+        model, version = config.parent.name, config.parent / VERSION
+        fix = f"build it with --engine {model.removeprefix('sifigan-')} or remove {config.parent}"
+        if not (version / ENGINE_FILE).is_file():
             logger.warning(
-                "%s has a config.pbtxt but no engine, Triton will not load it: build it with --engine %s or remove %s",
-                name,
-                name.removeprefix("sifigan-"),
-                config.parent,
+                "%s has a config.pbtxt but no engine; a plain tritonserver will not start on this repository "
+                "(`sifigan-triton serve` leaves the model out): %s",
+                model,
+                fix,
             )
+            continue
+        published = json.loads((version / MANIFEST_FILE).read_text(encoding="utf-8"))
+        different = [key for key in ("voice_sha256", "window", "f0_floor") if published.get(key) != manifest[key]]
+        if different:
+            logger.warning("%s is of an earlier build with another %s: %s", model, " and ".join(different), fix)

@@ -66,7 +66,6 @@ class SifiganClient:
             raise ValueError(f"url is {url!r}, expected host:port, http://host:port or grpc://host:port")
         self.url, self.model, self.timeout_s = url, model, timeout_s
         self._api: ModuleType = tritonclient.grpc if scheme == "grpc" else tritonclient.http
-        # Large messages are the rule here: a minute of features takes 2 MB, its waveform 6 MB.
         options = {} if scheme == "grpc" else {"connection_timeout": timeout_s, "network_timeout": timeout_s}
         self._client = self._api.InferenceServerClient(address, **options)
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from preprocess.voice import Statistics, Voice
+
+if TYPE_CHECKING:
+    from sifigan_triton.server import TritonServer
 
 # Each command imports what it needs itself: `--help` and `analyze` should not wait for torch.
 
@@ -41,6 +45,7 @@ def random_voice(args: argparse.Namespace) -> None:
 def serve(args: argparse.Namespace) -> None:
     """Run the server in the foreground."""
     from sifigan_triton.server import TritonServer
+    from sifigan_triton.staging import servable_models
 
     with TritonServer(
         args.model_repository,
@@ -49,6 +54,7 @@ def serve(args: argparse.Namespace) -> None:
         grpc_port=args.grpc_port,
         metrics_port=args.metrics_port,
         log_path=args.log,
+        models=servable_models(args.model_repository),
     ) as server:
         print(f"serving {args.model_repository}: HTTP {server.http_url}, gRPC {server.grpc_url}, metrics "
               f"{server.metrics_url}; Ctrl-C stops", flush=True)  # fmt: skip
@@ -84,12 +90,11 @@ def demo(args: argparse.Namespace) -> None:
     """Synthesise a recording at two pitches on a server of its own."""
     from sifigan_triton.client import SifiganClient
     from sifigan_triton.demo import format_rows, run_demo
-    from sifigan_triton.server import TritonServer
 
     voice = Voice.load(args.model_repository / "preprocess" / "1" / "voice.json")
     print(f"starting Triton on {args.model_repository} ...", flush=True)
     with (
-        TritonServer(args.model_repository, http_port=0, grpc_port=0, metrics_port=0) as server,
+        _private_server(args.model_repository) as server,
         SifiganClient(server.http_url) as client,
     ):
         rows = run_demo(client, args.recording, voice, args.output, args.f0_factor or [1.0, 1.26], _say)
@@ -99,10 +104,9 @@ def demo(args: argparse.Namespace) -> None:
 def perf(args: argparse.Namespace) -> None:
     """Measure the ensemble with perf_analyzer."""
     from sifigan_triton.perf import PerfSettings, format_table, measure
-    from sifigan_triton.server import TritonServer
 
     inputs = args.inputs or [Path("measurement_data", name) for name in ("short.json", "frames-627.json")]
-    with TritonServer(args.model_repository, http_port=0, grpc_port=0, metrics_port=0) as server:
+    with _private_server(args.model_repository) as server:
         rows = measure(
             server.http_url,
             server.grpc_url,
@@ -112,6 +116,15 @@ def perf(args: argparse.Namespace) -> None:
             settings=PerfSettings(requests=args.requests),
         )
     print(format_table(rows))
+
+
+def _private_server(model_repository: Path) -> TritonServer:
+    """Return a server on free ports."""
+    from sifigan_triton.server import TritonServer
+    from sifigan_triton.staging import servable_models
+
+    models = servable_models(model_repository)
+    return TritonServer(model_repository, http_port=0, grpc_port=0, metrics_port=0, models=models)
 
 
 def _say(line: str) -> None:

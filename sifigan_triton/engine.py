@@ -207,7 +207,7 @@ class _Edges:
 
     def samples(self, span: Span) -> Tensor:
         """Positions of the samples of a span, int32 (1, 1, L)."""
-        return torch.arange(span.start, span.stop, dtype=torch.int32).view(1, 1, -1)
+        return torch.arange(span.start, span.stop, dtype=torch.int32, device=self._begin.device).view(1, 1, -1)
 
     def mask(self, x: Tensor, span: Span) -> Tensor:
         """Zero what lies outside the utterance, as the zero padding of the full-length model does."""

@@ -179,8 +179,8 @@ class Generator(nn.Module):
     def _source_unit(self, hidden: Tensor, unit: SourceUnit, offset: Tensor) -> Tensor:
         slope = self.config.negative_slope
         active = leaky_relu(hidden, slope)
-        length = torch.tensor(active.shape[-1], dtype=offset.dtype)
-        positions = torch.arange(active.shape[-1], dtype=offset.dtype)
+        length = torch.tensor(active.shape[-1], dtype=offset.dtype, device=offset.device)
+        positions = torch.arange(active.shape[-1], dtype=offset.dtype, device=offset.device)
         past, future = (
             self._tap(active, index, length) for index in tap_indices(positions, offset, length, self.pd_indexing)
         )

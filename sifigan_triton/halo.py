@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from preprocess.f0 import largest_offsets
+from preprocess.f0 import LOWEST_FLOOR_HZ, largest_offsets
 from preprocess.voice import Voice
 from sifigan_triton.generator import up_padding
 
@@ -111,13 +111,16 @@ def crop_plan(voice: Voice, window: int, f0_floor: float) -> CropPlan:
         f0_floor: lowest F0 in Hz that the engine promises to treat exactly.
 
     Raises:
-        ValueError: if `window` or `f0_floor` is not positive.
+        ValueError: if `window` is not positive, or `f0_floor` lies outside 1 Hz to half the sample rate.
 
     """
     if window < 1:
         raise ValueError(f"window of {window} frames, expected at least 1")
-    if not f0_floor > 0.0:
-        raise ValueError(f"f0_floor of {f0_floor} Hz, expected a positive number")
+    if not LOWEST_FLOOR_HZ <= f0_floor < voice.sample_rate / 2:
+        raise ValueError(
+            f"f0_floor of {f0_floor:g} Hz, expected at least {LOWEST_FLOOR_HZ:g} Hz and less than half the sample "
+            f"rate, {voice.sample_rate / 2:g} Hz"
+        )
     config = voice.generator
     edge = (config.kernel_size - 1) // 2
     waveform = Span(config.hop_size, 0, window * config.hop_size)

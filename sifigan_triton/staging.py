@@ -20,15 +20,20 @@ VERSION = "1"
 
 @contextmanager
 def staging_folder(output: Path) -> Iterator[Path]:
-    """Give a folder beside the models of `output`, on the same file system; it is removed afterwards.
+    """Give a folder on the file system of `output`, beside it so that Triton does not see it; it is removed afterwards.
 
-    Folders that killed builds left behind are removed first.
+    Only where `output` is a mount point does the folder lie inside. Folders that killed builds left behind are removed
+    first.
     """
     output.mkdir(parents=True, exist_ok=True)
-    for left in output.glob(".staging-[0-9]*-*"):
-        if not Path("/proc", left.name.split("-")[1]).exists():
+    place = output.resolve().parent
+    if place.stat().st_dev != output.stat().st_dev:
+        place = output
+    prefix = f".{output.resolve().name}-staging-"
+    for left in place.glob(f"{prefix}[0-9]*-*"):
+        if not Path("/proc", left.name.removeprefix(prefix).split("-")[0]).exists():
             shutil.rmtree(left, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".staging-{os.getpid()}-", dir=output))
+    folder = Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=place))
     try:
         yield folder
     finally:
@@ -38,6 +43,8 @@ def staging_folder(output: Path) -> Iterator[Path]:
 def stage_model(folder: Path, name: str, config: str, adapter: str | None) -> Path:
     """Make the folder of one model with its `config.pbtxt` and, if it has one, its `model.py`.
 
+    Triton does not load a model without a version folder, not even an ensemble.
+
     Returns:
         The model's version folder.
 
@@ -45,9 +52,22 @@ def stage_model(folder: Path, name: str, config: str, adapter: str | None) -> Pa
     version = folder / name / VERSION
     version.mkdir(parents=True, exist_ok=True)
     (folder / name / "config.pbtxt").write_text(config, encoding="utf-8")
-    if adapter is not None:
+    if adapter is None:
+        (version / "README").write_text("An ensemble has no files, and object stores have no empty folders.\n")
+    else:
         shutil.copyfile(Path(adapters.__path__[0]) / adapter, version / "model.py")
     return version
+
+
+def servable_models(repository: Path) -> list[str]:
+    """Return the models of a repository that are built: those with a version folder.
+
+    The `config.pbtxt` of an engine that has not been built keeps a whole server from starting, unless the others are
+    named.
+    """
+    return sorted(
+        config.parent.name for config in repository.glob("*/config.pbtxt") if (config.parent / VERSION).is_dir()
+    )
 
 
 def stage_packages(preprocess_version: Path, postprocess_version: Path) -> None:
@@ -77,6 +97,4 @@ def publish(staging: Path, output: Path) -> list[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         file.replace(target)
         published.append(target)
-    for folder in (path for path in staging.iterdir() if path.is_dir()):  # an ensemble's version folder holds no file
-        (output / folder.name / VERSION).mkdir(parents=True, exist_ok=True)
     return published

@@ -192,3 +192,13 @@ def test_nan_of_d4c_is_mended_and_logged(monkeypatch: pytest.MonkeyPatch, caplog
 def test_unusable_waveform(waveform: NDArray[np.float64], rate: int, hop: int, message: str) -> None:
     with pytest.raises(AnalysisError, match=message):
         analyze(waveform, rate, SETTINGS, hop)
+
+
+def test_f0_never_lies_below_the_floor_it_was_given() -> None:
+    """Harvest's smoothing may undershoot its floor, which an engine built for that floor would refuse."""
+    seconds = np.arange(2 * 24000) / 24000
+    hertz = np.geomspace(100.0, 65.0, seconds.size)
+    phase = 2.0 * np.pi * np.cumsum(hertz) / 24000
+    waveform = sum(np.sin(k * phase) / k for k in range(1, 20)) * 0.1
+    f0 = analyze(waveform, 24000, AnalysisSettings(), 120).f0
+    assert f0[f0 > 0.0].min() >= AnalysisSettings().f0_floor

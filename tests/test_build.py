@@ -58,13 +58,14 @@ def exports(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Return every file below a folder, staging left-overs aside."""
+    """Return every file below a folder."""
     files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
-    return {name: path.read_bytes() for name, path in files.items() if not name.startswith(".staging")}
+    return {name: path.read_bytes() for name, path in files.items()}
 
 
 def leftovers(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.glob(".*"))
+    """Return the staging folders beside a repository."""
+    return sorted(path.name for path in folder.parent.glob(f".{folder.name}-staging-*"))
 
 
 def refuse_to_export(*arguments: Any) -> None:
@@ -306,8 +307,21 @@ def test_config_without_engine_is_pointed_out(
     (options.output / BF16.model / "config.pbtxt").write_text("")
     build(options)
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
-        f"{BF16.model} has a config.pbtxt but no engine, Triton will not load it: build it with --engine "
-        f"openvino-bf16 or remove {options.output / BF16.model}"
+        f"{BF16.model} has a config.pbtxt but no engine; a plain tritonserver will not start on this repository "
+        f"(`sifigan-triton serve` leaves the model out): build it with --engine openvino-bf16 or remove "
+        f"{options.output / BF16.model}"
+    ]
+
+
+def test_engine_of_an_earlier_build_is_pointed_out(
+    options: BuildOptions, exports: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    build(replace(options, engines=(OPENVINO, ONNX), default_engine=None))
+    assert not caplog.records
+    build(replace(options, engines=(OPENVINO,), default_engine=None, window=48, f0_floor=500.0))
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{ONNX.model} is of an earlier build with another window and f0_floor: build it with --engine onnx-fp32 or "
+        f"remove {options.output / ONNX.model}"
     ]
 
 
@@ -315,7 +329,9 @@ def test_config_without_engine_is_pointed_out(
     ("change", "error", "message"),
     [
         pytest.param({"window": 0}, ValueError, "window of 0 frames, expected at least 1", id="window"),
-        pytest.param({"f0_floor": -1.0}, ValueError, "f0_floor of -1.0 Hz, expected a positive", id="floor"),
+        pytest.param({"f0_floor": -1.0}, ValueError, "f0_floor of -1 Hz, expected at least 1 Hz", id="floor"),
+        pytest.param({"f0_floor": 1e-6}, ValueError, "f0_floor of 1e-06 Hz, expected at least 1 Hz", id="tiny floor"),
+        pytest.param({"max_batch_size": 0}, BuildError, "--max-batch is 0, expected at least 1", id="max batch"),
         pytest.param({"voice": Path("nowhere")}, VoiceError, "nowhere/voice.json: No such file", id="voice"),
     ],
 )

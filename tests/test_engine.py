@@ -193,3 +193,15 @@ def test_full_size_voice_in_bf16_needs_integer_offsets(full_voice: tuple[Voice, 
 
     other_offsets = fp16_factor_offsets(voice, f0)
     assert snr_db(reference, run_generator(generator, (excitation, features, other_offsets))) < 30.0
+
+
+def test_a_far_away_end_does_not_change_the_indices() -> None:
+    """Windows deep inside an hour-long utterance keep small indices: some runtimes compute them in FP32."""
+    voice, generator = small_voice()
+    settings, plan = small_settings(voice)
+    frames = 40 * settings.window
+    inputs = random_inputs(voice, frames)
+    windows = split(*inputs, settings)
+    assert abs(windows.bounds).max() <= 2 * plan.input_frames
+    output = run_engine(NarrowingEngine(generator, voice, plan), windows)
+    assert snr_db(run_generator(generator, inputs), output.reshape(-1)) >= EXACT_DB

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.tracks import TRACKS, fixed_overlap, full_length, track_request
+from benchmarks.tracks import TRACKS, Request, fixed_overlap, full_length, recordings, track_request
 from sifigan_triton.client import SifiganClient
 from sifigan_triton.export import snr_db
 from tests.conftest import Deployment
@@ -38,31 +38,24 @@ def served(deployment: Deployment, track: str, frames: int) -> tuple[float, int]
     return snr_db(reference, waveform), waveform.size
 
 
+def check(deployment: Deployment, track: str, length: str) -> None:
+    frames = lengths(deployment.settings.window)[length]
+    snr, samples = served(deployment, track, frames)
+    assert samples == frames * 120
+    assert snr >= BOUND_DB
+
+
 @pytest.mark.parametrize("track", ["floor", "recordings"])
 @pytest.mark.parametrize("length", ["1", "W+1", "5W+17"])
-def test_windowed_equals_full_length_default(default_deployment: Deployment, track: str, length: str) -> None:
-    frames = lengths(default_deployment.settings.window)[length]
-    snr, samples = served(default_deployment, track, frames)
-    assert samples == frames * 120
-    assert snr >= BOUND_DB
+def test_default_build_equals_full_length(default_deployment: Deployment, track: str, length: str) -> None:
+    check(default_deployment, track, length)
 
 
+@pytest.mark.parametrize("deployment", ["small_deployment", "zero_deployment"])
 @pytest.mark.parametrize("track", TRACKS)
 @pytest.mark.parametrize("length", lengths(1))
-def test_windowed_equals_full_length_zero(zero_deployment: Deployment, track: str, length: str) -> None:
-    frames = lengths(zero_deployment.settings.window)[length]
-    snr, samples = served(zero_deployment, track, frames)
-    assert samples == frames * 120
-    assert snr >= BOUND_DB
-
-
-@pytest.mark.parametrize("track", TRACKS)
-@pytest.mark.parametrize("length", lengths(1))
-def test_windowed_equals_full_length_small(small_deployment: Deployment, track: str, length: str) -> None:
-    frames = lengths(small_deployment.settings.window)[length]
-    snr, samples = served(small_deployment, track, frames)
-    assert samples == frames * 120
-    assert snr >= BOUND_DB
+def test_windowed_equals_full_length(request: pytest.FixtureRequest, deployment: str, track: str, length: str) -> None:
+    check(request.getfixturevalue(deployment), track, length)
 
 
 @pytest.mark.parametrize("track", ["floor", "recordings", "glide", "half unvoiced"])
@@ -72,3 +65,15 @@ def test_plain_windows_with_fixed_overlap_fail_the_bound(small_deployment: Deplo
     arguments = (request, small_deployment.voice, small_deployment.generator)
     control = fixed_overlap(*arguments, settings.window, overlap=32)
     assert snr_db(full_length(*arguments), control) < BOUND_DB
+
+
+def test_five_minutes_with_one_call(zero_deployment: Deployment) -> None:
+    frames = 60_000
+    assert frames <= zero_deployment.settings.longest_frames
+    song = recordings()
+    request = Request(*(np.resize(values, (frames, *values.shape[1:])) for values in vars(song).values()))
+    with SifiganClient(f"grpc://{zero_deployment.server.grpc_url}") as client:
+        waveform = client.synthesize(request.f0, request.mcep, request.bap)
+    assert waveform.size == frames * 120
+    reference = full_length(request, zero_deployment.voice, zero_deployment.generator)
+    assert snr_db(reference, waveform) >= BOUND_DB

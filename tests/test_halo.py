@@ -262,9 +262,9 @@ def test_halos_of_the_default_voice() -> None:
     ("window", "f0_floor", "message"),
     [
         pytest.param(0, 70.0, "window of 0 frames, expected at least 1", id="no-window"),
-        pytest.param(512, 0.0, "f0_floor of 0.0 Hz, expected a positive number", id="zero-floor"),
-        pytest.param(512, -5.0, "f0_floor of -5.0 Hz, expected a positive number", id="negative-floor"),
-        pytest.param(512, float("nan"), "f0_floor of nan Hz, expected a positive number", id="nan-floor"),
+        pytest.param(512, 0.0, "f0_floor of 0 Hz, expected at least 1 Hz", id="zero-floor"),
+        pytest.param(512, -5.0, "f0_floor of -5 Hz, expected at least 1 Hz", id="negative-floor"),
+        pytest.param(512, float("nan"), "f0_floor of nan Hz, expected at least 1 Hz", id="nan-floor"),
     ],
 )
 def test_bad_plan_is_refused(window: int, f0_floor: float, message: str) -> None:

@@ -52,34 +52,36 @@ def run_isolated(code: str, cwd: Path, *arguments: Path) -> str:
     return result.stdout.strip()
 
 
-def test_folder_lies_in_the_output_and_goes_away(tmp_path: Path) -> None:
+def test_folder_lies_beside_the_output_and_goes_away(tmp_path: Path) -> None:
     with staging_folder(tmp_path / "models") as folder:
         write(folder / "x" / "1" / "model.py", "")
-        assert folder.parent == tmp_path / "models"
-        assert folder.name.startswith(".")  # no model of that name
-    assert list((tmp_path / "models").iterdir()) == []
+        assert folder.parent == tmp_path  # Triton would take a folder among the models for one of them
+        assert folder.name.startswith(".models-staging-")
+    assert [path.name for path in tmp_path.iterdir()] == ["models"]
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
 def test_folder_goes_away_after_an_error(tmp_path: Path, error: type[BaseException]) -> None:
     def interrupted() -> None:
-        with staging_folder(tmp_path) as folder:
+        with staging_folder(tmp_path / "models") as folder:
             write(folder / "model.onnx", "half")
             raise error
 
     with pytest.raises(error):
         interrupted()
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["models"]
 
 
 def test_folder_of_a_killed_build_is_removed_and_that_of_a_running_one_kept(tmp_path: Path) -> None:
     with subprocess.Popen(["true"]) as ended:
         pass
-    killed, running = tmp_path / f".staging-{ended.pid}-abc", tmp_path / f".staging-{os.getppid()}-abc"
+    killed, running = (tmp_path / f".models-staging-{pid}-abc" for pid in (ended.pid, os.getppid()))
     write(killed / "model.onnx", "half")
     write(running / "model.onnx", "half")
-    with staging_folder(tmp_path):
+    own = write(tmp_path / ".models-staging-notes" / "file", "a user's")
+    with staging_folder(tmp_path / "models"):
         assert not killed.exists()
+    assert own.exists()
     assert (running / "model.onnx").read_text() == "half"
 
 
@@ -106,10 +108,10 @@ def test_published_file_is_replaced_not_rewritten(tmp_path: Path) -> None:
     assert target.read_text() == "new engine"
 
 
-def test_ensemble_gets_its_empty_version_folder(tmp_path: Path) -> None:
+def test_ensemble_gets_a_version_folder_that_object_stores_keep(tmp_path: Path) -> None:
     stage_model(tmp_path / "staging", "sifigan", 'name: "sifigan"', adapter=None)
     publish(tmp_path / "staging", tmp_path / "output")
-    assert (tmp_path / "output" / "sifigan" / "1").is_dir()
+    assert any((tmp_path / "output" / "sifigan" / "1").iterdir())
     assert (tmp_path / "output" / "sifigan" / "config.pbtxt").read_text() == 'name: "sifigan"'
 
 
@@ -132,7 +134,8 @@ def test_staged_packages_work_alone(tmp_path: Path) -> None:
 
 
 def test_staged_packages_hold_sources_only(tmp_path: Path) -> None:
-    versions = [stage_model(tmp_path, name, "", None) for name in ("preprocess", "postprocess")]
+    names = ("preprocess", "postprocess")
+    versions = [stage_model(tmp_path, name, "", f"{name}_model.py") for name in names]
     stage_packages(*versions)
     files = [path for version in versions for path in version.rglob("*") if path.is_file()]
     assert {path.suffix for path in files} == {".py"}
