@@ -46,6 +46,11 @@ class StepStatistics:
         return StepStatistics(self.inferences - earlier.inferences, self.seconds - earlier.seconds)
 
 
+def step_order(model: str) -> tuple[bool, bool]:
+    """Return a key that sorts the models of the ensemble as the data passes them: the engine between the others."""
+    return model == "postprocess", model != "preprocess"
+
+
 class SifiganClient:
     """Connection to a Triton server that serves the ensemble `sifigan`. Use one client per thread."""
 

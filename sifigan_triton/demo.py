@@ -10,7 +10,7 @@ from pathlib import Path
 from preprocess.voice import Voice
 from sifigan_triton.analysis import analyze
 from sifigan_triton.audio import read_audio, write_wav
-from sifigan_triton.client import SifiganClient, StepStatistics
+from sifigan_triton.client import SifiganClient, StepStatistics, step_order
 from sifigan_triton.features import Features
 from sifigan_triton.plot import plot_synthesis
 
@@ -117,6 +117,5 @@ def _row(
 ) -> DemoRow:
     steps = {name: step for name, step in done.items() if step.inferences and name != "sifigan"}
     windows = max(step.inferences for step in steps.values())  # the engine's batch items
-    order = sorted(steps, key=lambda name: (name == "postprocess", name != "preprocess"))
-    seconds = analysis | {name: steps[name].seconds for name in order} | request
+    seconds = analysis | {name: steps[name].seconds for name in sorted(steps, key=step_order)} | request
     return DemoRow(factor, features.frames, windows, features.seconds, seconds)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sifigan_triton.client import step_order
 from sifigan_triton.perf_analyzer import PerfError, PerfResult, PerfSettings, Protocol, run
 
 __all__ = ["PerfError", "PerfRow", "PerfSettings", "format_table", "measure", "seconds_per_request"]
@@ -103,7 +104,7 @@ def measure(
 
 def format_table(rows: Sequence[PerfRow]) -> str:
     """Return the rows as a plain-text table, with a note on rows that were not stable."""
-    steps = list(dict.fromkeys(step.model for row in rows for step in row.result.steps))
+    steps = sorted({step.model for row in rows for step in row.result.steps}, key=step_order)
     head = ["inputs", "audio s", "protocol", "conc", "req/s", "audio s/s", "avg ms", "p50", "p90", "p95", "p99"]
     cells = [[*head, *(f"{name} (queue+compute ms)" for name in steps)], *(_cells(row, steps) for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
