@@ -72,6 +72,19 @@ TRACKS: dict[str, Callable[[int, float], Array]] = {
 """F0 of a number of frames for an engine of a floor in Hz, by the track's name."""
 
 
+def lengths(window: int) -> dict[str, int]:
+    """Return the lengths around which windowing can go wrong, in frames."""
+    return {
+        "1": 1,
+        "2": 2,
+        "W-1": window - 1,
+        "W": window,
+        "W+1": window + 1,
+        "2W": 2 * window,
+        "5W+17": 5 * window + 17,
+    }
+
+
 def track_request(track: str, frames: int, floor: float) -> Request:
     """Return the recordings' mel-cepstrum and band aperiodicity under the F0 of a track."""
     sung = recordings().first(frames)

@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from preprocess import Settings, Voice
+from sifigan_triton import export
 from sifigan_triton.build import BuildOptions, build
 from sifigan_triton.generator import Generator
 from sifigan_triton.halo import crop_plan
 from sifigan_triton.repository import ENGINES
 from sifigan_triton.server import TritonServer
 from sifigan_triton.voices import RANDOM_CARD, random_voice, save_voice
+from tests.small_build import OPENVINO
+from tests.small_voice import small_voice
 
 ROOT = Path(__file__).parent.parent
 BUILT = ROOT / "build" / "tests"
@@ -84,3 +89,24 @@ def zero_deployment() -> Iterator[Deployment]:
     folder = BUILT / "voice-zero"
     save_voice(folder, *voice, RANDOM_CARD)
     yield from _deploy(folder, voice, BUILT / "zero-window-512-floor-70", 512, 70.0)
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> BuildOptions:
+    save_voice(tmp_path / "voice", *small_voice(), "# Card\n")
+    return BuildOptions(tmp_path / "voice", tmp_path / "models", (OPENVINO,), window=32, f0_floor=400.0)
+
+
+@pytest.fixture
+def exports(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Replace the export by a quick one, whose "engine" is a text naming all that determines it; log the calls."""
+    calls: list[str] = []
+
+    def write_text(generator: torch.nn.Module, settings: Settings, plan: Any, path: Path) -> None:
+        weight = next(generator.parameters()).double().sum().item()
+        calls.append(f"engine of {settings.window} frames, {settings.f0_floor} Hz, weights {weight}")
+        path.write_text(calls[-1])
+
+    monkeypatch.setattr(export, "export_onnx", write_text)
+    monkeypatch.setattr(export, "check_onnx", lambda *arguments: 120.0)
+    return calls

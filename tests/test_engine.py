@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from benchmarks.bf16 import Bf16
+from benchmarks.tracks import lengths
 from preprocess import Windows
 from preprocess.voice import PdIndexing, Voice
 from preprocess.windows import split
@@ -31,18 +32,6 @@ from tests.small_voice import (
 MODES: list[PdIndexing] = ["reflect", "zero"]
 EXACT_DB = 110.0
 """Rounding alone leaves 120 dB and more on the small voice; one index that is off by one leaves 18 to 33 dB."""
-
-
-def lengths(window: int) -> dict[str, int]:
-    return {
-        "1": 1,
-        "2": 2,
-        "W-1": window - 1,
-        "W": window,
-        "W+1": window + 1,
-        "2W": 2 * window,
-        "5W+17": 5 * window + 17,
-    }
 
 
 def windowed_snr(voice: Voice, generator: Generator, inputs: Inputs, window: int, f0_floor: float) -> float:

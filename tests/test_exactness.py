@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.tracks import TRACKS, Request, fixed_overlap, full_length, recordings, track_request
+from benchmarks.tracks import TRACKS, Request, fixed_overlap, full_length, lengths, recordings, track_request
 from sifigan_triton.client import SifiganClient
 from sifigan_triton.export import snr_db
 from tests.conftest import Deployment
@@ -13,19 +13,6 @@ from tests.conftest import Deployment
 BOUND_DB = 110.0
 
 pytestmark = pytest.mark.server
-
-
-def lengths(window: int) -> dict[str, int]:
-    """Return the lengths around which windowing can go wrong, in frames."""
-    return {
-        "1": 1,
-        "2": 2,
-        "W-1": window - 1,
-        "W": window,
-        "W+1": window + 1,
-        "2W": 2 * window,
-        "5W+17": 5 * window + 17,
-    }
 
 
 def served(deployment: Deployment, track: str, frames: int) -> tuple[float, int]:

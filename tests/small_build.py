@@ -1,0 +1,21 @@
+"""What the tests of the build look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sifigan_triton.repository import ENGINES
+
+ROOT = Path(__file__).parent.parent
+OPENVINO, BF16, ONNX = ENGINES["openvino-fp32"], ENGINES["openvino-bf16"], ENGINES["onnx-fp32"]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return every file below a folder."""
+    files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    return {name: path.read_bytes() for name, path in files.items()}
+
+
+def leftovers(folder: Path) -> list[str]:
+    """Return the staging folders beside a repository."""
+    return sorted(path.name for path in folder.parent.glob(f".{folder.name}-staging-*"))
