@@ -7,15 +7,22 @@ import argparse
 import logging
 import sys
 from pathlib import Path
+from typing import get_args
 
 from preprocess.voice import VoiceError
-from sifigan_triton.build import BuildError, BuildOptions, auto_engines, build
-from sifigan_triton.export import ExportError
-from sifigan_triton.repository import ENGINES
+from sifigan_triton.build import BuildError, BuildOptions, build
+from sifigan_triton.build_options import AUTO, GATE_DATA, all_engines, auto_engines
+from sifigan_triton.engines import ENGINES, PLATFORMS, RUNTIMES, EngineKind, Precision
+from sifigan_triton.quality import parse_bounds
+from sifigan_triton.tensorrt_check import format_checks
+from sifigan_triton.tensorrt_library import TensorRTError
 
 EPILOG = """examples:
-  build_engines.py                                      the default voice, the fastest engine of this CPU
+  build_engines.py                                      the default voice, the fastest engine of this machine
   build_engines.py --voice voices/x --engine onnx-fp32 --output deploy/models
+  build_engines.py --engine all --platform container    for NVIDIA's container, with its native backends
+  build_engines.py --precision fp16 --keep-fp32 auto    FP16 engines, with as much in FP32 as the quality gate asks for
+  build_engines.py --check-tensorrt                     is the graph TensorRT's? needs no GPU
   build_engines.py --f0-floor 50                        for low voices: more context, a little more arithmetic
 """
 
@@ -24,26 +31,58 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     args = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    kinds = [
-        kind for name in args.engine or ["auto"] for kind in (auto_engines() if name == "auto" else (ENGINES[name],))
-    ]
-    options = BuildOptions(
+    try:
+        if args.check_tensorrt:
+            print(format_checks(check_voice(args.voice, args.window, args.f0_floor, args.max_batch, _say)))
+        else:
+            build(_options(args), report=_say)
+    except KeyboardInterrupt:
+        return 130
+    except (BuildError, TensorRTError, VoiceError, ValueError, OSError) as error:
+        print(f"build_engines.py: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _options(args: argparse.Namespace) -> BuildOptions:
+    kinds = _kinds(args.engine or ([] if args.precision else [AUTO]), args.precision)
+    return BuildOptions(
         voice=args.voice,
         output=args.output,
-        engines=tuple(dict.fromkeys(kinds)),
+        engines=kinds,
         default_engine=ENGINES[args.default_engine] if args.default_engine else None,
         window=args.window,
         f0_floor=args.f0_floor,
         max_batch_size=args.max_batch,
+        platform=args.platform,
+        keep_fp32=AUTO if args.keep_fp32 == AUTO else tuple(filter(None, args.keep_fp32.split(","))),
+        bounds=parse_bounds(args.bound),
+        gate_data=tuple(args.gate_data),
     )
-    try:
-        build(options, report=lambda line: print(line, flush=True))
-    except KeyboardInterrupt:
-        return 130
-    except (BuildError, ExportError, VoiceError, ValueError, OSError) as error:
-        print(f"build_engines.py: {error}", file=sys.stderr)
-        return 1
-    return 0
+
+
+def _kinds(names: list[str], precision: Precision | None) -> tuple[EngineKind, ...]:
+    """Return the engines that the command line names; without names, all of a precision that this machine can build."""
+    kinds: list[EngineKind] = []
+    if not names:
+        kinds += [kind for kind in all_engines() if kind.precision == precision]
+    for name in names:
+        if name == AUTO:
+            kinds += auto_engines()
+        elif name == "all":
+            kinds += [kind for kind in all_engines() if precision in (None, kind.precision)]
+        elif name in RUNTIMES:
+            full = f"{name}-{precision or 'fp32'}"
+            if full not in ENGINES:
+                raise BuildError(f"there is no engine {full}, expected one of {', '.join(ENGINES)}")
+            kinds.append(ENGINES[full])
+        else:
+            kinds.append(ENGINES[name])
+    return tuple(dict.fromkeys(kinds))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -52,16 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     defaults = BuildOptions(Path(), Path(), engines=())
     parser.add_argument("--voice", type=Path, default=Path("voices/random"), help="voice folder (default: %(default)s)")
-    parser.add_argument(
-        "--engine",
-        action="append",
-        choices=["auto", *ENGINES],
-        help="engine to build, repeatable; auto (the default) is openvino-fp32, and openvino-bf16 where the CPU has "
-        "AMX or AVX512-BF16",
-    )
-    parser.add_argument(
-        "--default-engine", choices=list(ENGINES), help="engine behind the ensemble (default: the last one)"
-    )
+    _add_engine_options(parser)
     parser.add_argument(
         "--window", type=int, default=defaults.window, help="frames a window yields (default: %(default)s)"
     )
@@ -69,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
         "--f0-floor",
         type=float,
         default=defaults.f0_floor,
-        help="lowest F0 in Hz that is treated exactly; requests below it are refused (default: %(default)s)",
+        help="lowest F0 in Hz that static engines treat exactly; requests below it are refused (default: %(default)s)",
     )
     parser.add_argument(
         "--max-batch",
@@ -80,7 +110,58 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output", type=Path, default=Path("model_repository"), help="model repository to write (default: %(default)s)"
     )
+    parser.add_argument(
+        "--platform",
+        choices=PLATFORMS,
+        default=defaults.platform,
+        help="what will serve it: the server of the wheel (Python backend) or NVIDIA's container (native backends)",
+    )
     return parser
+
+
+def _add_engine_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--engine",
+        action="append",
+        choices=[AUTO, "all", *RUNTIMES, *ENGINES],
+        metavar="ENGINE",
+        help=f"engine to build, repeatable: {', '.join(ENGINES)}; a runtime alone ({', '.join(RUNTIMES)}) takes "
+        "--precision; all: every one that can be built here; auto (the default): openvino-fp32, openvino-bf16 where "
+        "the CPU has AMX or AVX512-BF16, trt-fp16 where TensorRT and an NVIDIA GPU are there",
+    )
+    parser.add_argument(
+        "--default-engine", choices=list(ENGINES), help="engine behind the ensemble sifigan (default: the last one)"
+    )
+    parser.add_argument(
+        "--precision", choices=get_args(Precision), help="for --engine all or a runtime; alone: all engines of it"
+    )
+    parser.add_argument(
+        "--keep-fp32",
+        default="",
+        metavar="GROUPS",
+        help="groups of layers of FP16 engines that stay in FP32, with commas between (input, excitation-down, source-1"
+        " to -4, source-down, filter-1 to -4); auto: as few as the quality gate needs, by measurement",
+    )
+    parser.add_argument(
+        "--bound",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="bound of the quality gate, repeatable, such as snr=45 (see docs/quality.md)",
+    )
+    parser.add_argument(
+        "--gate-data",
+        type=Path,
+        nargs="+",
+        default=list(GATE_DATA),
+        metavar="FILE",
+        help="requests that engines of reduced precision are judged by (default: those of measurement_data)",
+    )
+    parser.add_argument(
+        "--check-tensorrt",
+        action="store_true",
+        help="build nothing, but parse and build the FP32 and the FP16 graph with TensorRT-RTX, which needs no GPU",
+    )
 
 
 if __name__ == "__main__":

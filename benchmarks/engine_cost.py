@@ -21,7 +21,7 @@ import onnxruntime as ort
 import openvino as ov
 import torch
 
-from benchmarks.tracks import read_requests
+from benchmarks.tracks import shipped
 from postprocess import merge, to_pcm16
 from preprocess import Settings, condition, preprocess
 from sifigan_triton.export import INPUTS, OPSET, export_onnx
@@ -76,7 +76,7 @@ def main() -> None:
     voice, generator = load_voice(args.voice)
     plan = crop_plan(voice, args.window, args.f0_floor)
     settings = Settings(voice, plan.window, plan.halo, plan.f0_floor, 128)
-    request = read_requests(f"frames-{FRAMES}")[0]
+    request = shipped(f"frames-{FRAMES}")[0]
     windows = preprocess(request.f0, request.mcep, request.bap, settings)
     narrow = {name: getattr(windows, name)[:1] for name in INPUTS}
     conditioned = condition(request.f0, request.mcep, request.bap, voice)

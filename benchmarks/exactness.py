@@ -14,8 +14,8 @@ from pathlib import Path
 from benchmarks.tracks import TRACKS, fixed_overlap, full_length, track_request
 from sifigan_triton.build import BuildOptions, build
 from sifigan_triton.client import SifiganClient
-from sifigan_triton.export import snr_db
-from sifigan_triton.repository import ENGINES
+from sifigan_triton.engines import ENGINES
+from sifigan_triton.quality import snr_db
 from sifigan_triton.server import TritonServer
 from sifigan_triton.voices import load_voice
 

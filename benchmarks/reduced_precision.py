@@ -27,8 +27,9 @@ from benchmarks.tracks import Array, full_length, track_request
 from preprocess import Settings, Windows, preprocess
 from preprocess.f0 import continuous_f0
 from sifigan_triton.engine import NarrowingEngine
-from sifigan_triton.export import INPUTS, export_onnx, run_onnx, snr_db
+from sifigan_triton.export import INPUTS, export_onnx, run_onnx
 from sifigan_triton.halo import crop_plan
+from sifigan_triton.quality import snr_db
 from sifigan_triton.voices import load_voice
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,39 +11,20 @@ import torch
 
 from preprocess import Voice, condition
 from sifigan_triton.generator import Generator
+from sifigan_triton.measurement_data import Request, read_requests
 
 Array = npt.NDArray[np.float32]
 DATA = Path(__file__).parent.parent / "measurement_data"
 
 
-@dataclass(frozen=True)
-class Request:
-    """Features of one utterance: f0 (T,), mcep (T, 40), bap (T, 3), float32."""
-
-    f0: Array
-    mcep: Array
-    bap: Array
-
-    def first(self, frames: int) -> Request:
-        """Return the first `frames` frames."""
-        return Request(self.f0[:frames], self.mcep[:frames], self.bap[:frames])
-
-
-def read_requests(name: str) -> list[Request]:
+def shipped(name: str) -> list[Request]:
     """Read the requests of `measurement_data/<name>.json`."""
-    entries = json.loads((DATA / f"{name}.json").read_text(encoding="utf-8"))["data"]
-    return [Request(**{key: _decode(tensor) for key, tensor in entry.items()}) for entry in entries]
-
-
-def _decode(tensor: dict[str, object]) -> Array:
-    content, shape = tensor["content"], tensor["shape"]
-    assert isinstance(content, dict)
-    return np.frombuffer(base64.b64decode(content["b64"]), "<f4").reshape(shape)  # type: ignore[call-overload, no-any-return]
+    return read_requests(DATA / f"{name}.json")
 
 
 def recordings() -> Request:
     """Return the features of both singers, one behind the other: 3,067 frames."""
-    parts = read_requests("long") + read_requests("frames-627")
+    parts = shipped("long") + shipped("frames-627")
     return Request(*(np.concatenate([getattr(part, key) for part in parts]) for key in ("f0", "mcep", "bap")))
 
 

@@ -32,15 +32,33 @@ def continuous_f0(f0: npt.NDArray[np.float32] | npt.NDArray[np.float64]) -> npt.
     return np.interp(np.arange(f0.size), voiced, f0[voiced].astype(np.float64))
 
 
-def tap_offsets(cf0: npt.NDArray[np.float64], voice: Voice) -> npt.NDArray[np.int32]:
-    """Return how far the taps of each pitch-dependent convolution lie from their sample.
+def dilation_factors(cf0: npt.NDArray[np.float64], voice: Voice) -> npt.NDArray[np.float32]:
+    """Return the dilation factors of each frame: `sample_rate / dense_factor / f0` in FP64, stored as FP32.
 
-    The arithmetic is that of the public training code, and it is done nowhere else: dilation factor
-    `sample_rate / dense_factor / f0` in FP64, stored as FP32, times the dilation in FP32; then truncated and at least 1
-    (`reflect`) or rounded (`zero`). A frame of F0 0 (an utterance without any voiced frame) has a dilation factor of 1.
+    A frame of F0 0 (an utterance without any voiced frame) has a dilation factor of 1.
 
     Args:
         cf0: float64 (T,), continuous F0 in Hz.
+        voice: the voice's constants.
+
+    Returns:
+        float32 (S, T): a row for each of the `dense_factors`, in samples at its scale's rate.
+
+    """
+    factors = np.ones((len(voice.dense_factors), cf0.size), np.float32)
+    dense = np.array(voice.dense_factors, np.float64)[:, None]
+    np.divide(voice.sample_rate / dense, cf0, out=factors, where=cf0 > 0.0, casting="same_kind")
+    return factors
+
+
+def offsets_of_factors(factors: npt.NDArray[np.float32], voice: Voice) -> npt.NDArray[np.int32]:
+    """Return how far the taps of each pitch-dependent convolution lie from their sample.
+
+    The arithmetic is that of the public training code, and it is done nowhere else: dilation factor times the dilation
+    in FP32; then truncated and at least 1 (`reflect`) or rounded (`zero`).
+
+    Args:
+        factors: float32 (S, T), from `dilation_factors`.
         voice: the voice's constants.
 
     Returns:
@@ -49,13 +67,15 @@ def tap_offsets(cf0: npt.NDArray[np.float64], voice: Voice) -> npt.NDArray[np.in
     """
     dilations = np.array([d for _, d in voice.generator.pitch_dependent_convs], np.float32)
     scales = [stage for stage, _ in voice.generator.pitch_dependent_convs]
-    factors = np.ones((len(voice.dense_factors), cf0.size), np.float32)
-    dense = np.array(voice.dense_factors, np.float64)[:, None]
-    np.divide(voice.sample_rate / dense, cf0, out=factors, where=cf0 > 0.0, casting="same_kind")
     offsets = factors[scales] * dilations[:, None]
     if voice.pd_indexing == "zero":
         return np.rint(offsets).astype(np.int32)
     return np.maximum(offsets.astype(np.int32), 1)
+
+
+def tap_offsets(cf0: npt.NDArray[np.float64], voice: Voice) -> npt.NDArray[np.int32]:
+    """Return the tap offsets, int32 (P, T), of a continuous F0, float64 (T,), in Hz."""
+    return offsets_of_factors(dilation_factors(cf0, voice), voice)
 
 
 def largest_offsets(voice: Voice, f0_floor: float) -> tuple[int, ...]:

@@ -7,8 +7,17 @@ import numpy.typing as npt
 
 from preprocess.excitation import make_excitation
 from preprocess.f0 import continuous_f0, tap_offsets
+from preprocess.repair import Report, finite
 from preprocess.settings import Settings
-from preprocess.validate import check_f0, check_f0_factor, check_features, check_normalised, check_present, check_seed
+from preprocess.validate import (
+    check_f0,
+    check_f0_factor,
+    check_normalised,
+    check_present,
+    check_repair,
+    check_seed,
+    check_shapes,
+)
 from preprocess.voice import Voice
 from preprocess.windows import Windows, split
 
@@ -20,6 +29,8 @@ def preprocess(
     settings: Settings,
     f0_factor: npt.NDArray[np.float32] | None = None,
     seed: npt.NDArray[np.int64] | None = None,
+    repair: npt.NDArray[np.bool_] | None = None,
+    report: Report | None = None,
 ) -> Windows:
     """Turn the tensors of one request into the engine's inputs.
 
@@ -30,13 +41,16 @@ def preprocess(
         settings: constants of the voice and the engine.
         f0_factor: float32 (1,), factor on `f0`; None is 1.
         seed: int64 (1,), seed of the excitation's noise; None is 0.
+        repair: bool (1,), whether to replace frames that hold NaN or Inf by the nearest finite ones; None is False.
+        report: called with what was replaced.
 
     Raises:
         RequestError: naming the tensor, what was expected, what was got and the first bad frame.
 
     """
     f0, mcep, bap = check_present(f0, mcep, bap)
-    check_features(f0, mcep, bap, settings)
+    check_shapes(f0, mcep, bap, settings)
+    f0, mcep, bap = finite({"f0": f0, "mcep": mcep, "bap": bap}, check_repair(repair), report).values()
     factor = check_f0_factor(f0_factor)
     check_f0(f0.astype(np.float64), factor, settings)
     excitation, features, offsets = condition(f0, mcep, bap, settings.voice, factor, check_seed(seed))

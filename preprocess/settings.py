@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from preprocess.voice import Voice
@@ -20,6 +21,8 @@ class Settings:
     """Lowest F0 in Hz that the engine promises."""
     max_batch_size: int
     """Windows that the engine takes in one call."""
+    dynamic: bool = False
+    """Whether the engine takes the whole utterance as one window; then the other numbers only say what is accepted."""
 
     @property
     def input_frames(self) -> int:
@@ -34,3 +37,15 @@ class Settings:
     def seconds(self, frames: int) -> float:
         """Return the duration of `frames`."""
         return frames * self.voice.hop_size / self.voice.sample_rate
+
+    @classmethod
+    def from_parameters(cls, voice: Voice, parameters: Mapping[str, str]) -> Settings:
+        """Read the parameters of a model's `config.pbtxt`."""
+        return cls(
+            voice=voice,
+            window=int(parameters["window"]),
+            halo=int(parameters["halo"]),
+            f0_floor=float(parameters["f0_floor"]),
+            max_batch_size=int(parameters["max_batch_size"]),
+            dynamic=parameters["dynamic"] == "true",
+        )

@@ -27,10 +27,10 @@ def check_present(
     return f0, mcep, bap
 
 
-def check_features(
+def check_shapes(
     f0: npt.NDArray[np.float32], mcep: npt.NDArray[np.float32], bap: npt.NDArray[np.float32], settings: Settings
 ) -> None:
-    """Check shapes, types and values of the features of one request.
+    """Check shapes and types of the features of one request.
 
     Args:
         f0: float32 (T,) in Hz, 0 where unvoiced.
@@ -39,16 +39,12 @@ def check_features(
         settings: constants of the voice and the engine.
 
     Raises:
-        RequestError: naming the tensor, what was expected, what was got and the first bad frame.
+        RequestError: naming the tensor, what was expected and what was got.
 
     """
     _check_array("f0", f0, ())
     frames = f0.shape[0]
-    if frames == 0:
-        raise RequestError(
-            "f0 has 0 frames, expected at least 1: send one value for each frame "
-            f"of {settings.voice.frame_period_ms:g} ms"
-        )
+    check_length("f0", frames, settings)
     _check_array("mcep", mcep, (len(settings.voice.mcep.mean),))
     _check_array("bap", bap, (len(settings.voice.bap.mean),))
     for name, values in (("mcep", mcep), ("bap", bap)):
@@ -57,14 +53,26 @@ def check_features(
                 f"{name} has {values.shape[0]} frames, expected {frames} as in f0: cut or extend the features to one "
                 f"length"
             )
+
+
+def check_length(name: str, frames: int, settings: Settings) -> None:
+    """Check that the engine can take an utterance of the length of the tensor `name`.
+
+    Raises:
+        RequestError: if there are no frames, or too many.
+
+    """
+    if frames == 0:
+        raise RequestError(
+            f"{name} has 0 frames, expected at least 1: send one value for each frame "
+            f"of {settings.voice.frame_period_ms:g} ms"
+        )
     if frames > settings.longest_frames:
         raise RequestError(
-            f"f0 has {frames} frames ({settings.seconds(frames):.1f} s), expected at most {settings.longest_frames} "
-            f"({settings.seconds(settings.longest_frames):.1f} s: {settings.max_batch_size} windows of "
-            f"{settings.window} frames): split the utterance at a pause or build with a larger --max-batch"
+            f"{name} has {frames} frames ({settings.seconds(frames):.1f} s), expected at most "
+            f"{settings.longest_frames} ({settings.seconds(settings.longest_frames):.1f} s: {settings.max_batch_size} "
+            f"windows of {settings.window} frames): split the utterance at a pause or build with a larger --max-batch"
         )
-    for name, values in (("f0", f0), ("mcep", mcep), ("bap", bap)):
-        _check_finite(name, values)
 
 
 def check_f0(f0: npt.NDArray[np.float64], f0_factor: float, settings: Settings) -> None:
@@ -145,7 +153,17 @@ def check_seed(seed: npt.NDArray[np.int64] | None) -> int:
     return value
 
 
-def _single(name: str, values: npt.NDArray[np.float32] | npt.NDArray[np.int64]) -> float:
+def check_repair(repair: npt.NDArray[np.bool_] | None) -> bool:
+    """Return the value of the optional input `repair` (False if absent).
+
+    Raises:
+        RequestError: if it is not one value.
+
+    """
+    return repair is not None and bool(_single("repair", repair))
+
+
+def _single(name: str, values: npt.NDArray[np.float32] | npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> float:
     if values.size != 1:
         raise RequestError(f"{name} has shape {list(values.shape)}, expected [1]")
     return values.reshape(-1)[0].item()  # type: ignore[no-any-return]
@@ -157,16 +175,3 @@ def _check_array(name: str, values: npt.NDArray[np.float32], width: tuple[int, .
         raise RequestError(f"{name} has shape {list(values.shape)}, expected {expected}")
     if values.dtype != np.float32:
         raise RequestError(f"{name} has type {values.dtype}, expected float32")
-
-
-def _check_finite(name: str, values: npt.NDArray[np.float32]) -> None:
-    finite = np.isfinite(values)
-    if finite.all():
-        return
-    bad = np.argwhere(~finite)
-    frame = int(bad[0][0])
-    where = f"frame {frame}" if values.ndim == 1 else f"frame {frame}, coefficient {int(bad[0][1])}"
-    raise RequestError(
-        f"{name} is {values[tuple(bad[0])]} at {where}, expected finite values "
-        f"({len(np.unique(bad[:, 0]))} of {values.shape[0]} frames hold NaN or Inf): mend the analysis of these frames"
-    )

@@ -36,7 +36,8 @@ def split(
 ) -> Windows:
     """Tile an utterance with windows of stride `window`, each with `halo` frames at both sides.
 
-    Frames beyond the utterance hold zeros (offsets: 1); the engine masks them, so that their values do not matter.
+    Frames beyond the utterance hold zeros (offsets: 1); the engine masks them, so that their values do not matter. For
+    a dynamic engine the utterance itself is the one window.
 
     Args:
         excitation: float32 (1, T * hop_size).
@@ -46,6 +47,8 @@ def split(
 
     """
     frames, hop = features.shape[1], settings.voice.hop_size
+    if settings.dynamic:
+        return Windows(excitation[None], features[None], offsets[None], np.array([[0, frames]], np.int32))
     count = -(-frames // settings.window)
     first = settings.halo - settings.window * np.arange(count)
     bounds = np.stack([first, first + frames], axis=1)

@@ -48,7 +48,7 @@ class StepStatistics:
 
 def step_order(model: str) -> tuple[bool, bool]:
     """Return a key that sorts the models of the ensemble as the data passes them: the engine between the others."""
-    return model == "postprocess", model != "preprocess"
+    return model == "postprocess", not model.startswith("preprocess")
 
 
 class SifiganClient:
@@ -81,6 +81,7 @@ class SifiganClient:
         bap: npt.ArrayLike,
         f0_factor: float = 1.0,
         seed: int = 0,
+        repair: bool = False,
     ) -> npt.NDArray[np.float32]:
         """Synthesise one utterance of any length with one call.
 
@@ -90,6 +91,7 @@ class SifiganClient:
             bap: (T, 3), band aperiodicity in dB as WORLD gives it.
             f0_factor: factor on `f0`; 1 keeps the pitch, 2 is an octave up.
             seed: seed of the excitation's noise: the same seed gives the same audio.
+            repair: whether the server may replace frames that hold NaN or Inf by the nearest finite ones.
 
         Returns:
             float32 (T * 120,), the waveform at 24 kHz, in [-1, 1].
@@ -100,7 +102,7 @@ class SifiganClient:
             SynthesisTimeoutError: if the answer takes longer than `timeout_s`.
 
         """
-        waveform: npt.NDArray[np.float32] = self._infer("waveform", f0, mcep, bap, f0_factor, seed)
+        waveform: npt.NDArray[np.float32] = self._infer("waveform", f0, mcep, bap, f0_factor, seed, repair)
         return waveform
 
     def synthesize_pcm16(
@@ -110,9 +112,10 @@ class SifiganClient:
         bap: npt.ArrayLike,
         f0_factor: float = 1.0,
         seed: int = 0,
+        repair: bool = False,
     ) -> npt.NDArray[np.int16]:
         """Synthesise like `synthesize`, but let the server round to 16 bits: half the bytes of the answer."""
-        pcm16: npt.NDArray[np.int16] = self._infer("pcm16", f0, mcep, bap, f0_factor, seed)
+        pcm16: npt.NDArray[np.int16] = self._infer("pcm16", f0, mcep, bap, f0_factor, seed, repair)
         return pcm16
 
     def steps(self) -> dict[str, StepStatistics]:
@@ -151,6 +154,7 @@ class SifiganClient:
         bap: npt.ArrayLike,
         f0_factor: float,
         seed: int,
+        repair: bool,
     ) -> Any:
         inputs = [
             self._input(name, np.ascontiguousarray(values, dtype), kind)
@@ -160,6 +164,7 @@ class SifiganClient:
                 ("bap", bap, np.float32, "FP32"),
                 ("f0_factor", [f0_factor], np.float32, "FP32"),
                 ("seed", [seed], np.int64, "INT64"),
+                ("repair", [repair], np.bool_, "BOOL"),
             )
         ]
         options = {"client_timeout": self.timeout_s} if self._api is tritonclient.grpc else {}

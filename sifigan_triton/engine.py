@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv1d, leaky_relu
 
 from preprocess.voice import Voice
-from sifigan_triton.generator import OUTPUT_SLOPE, FilterUnit, Generator, SourceUnit, up_padding
+from sifigan_triton.generator import OUTPUT_SLOPE, FilterUnit, Generator, SourceUnit, like, per_sample, up_padding
 from sifigan_triton.halo import CropPlan, FilterSpans, SourceSpans, Span
 from sifigan_triton.indexing import inside, tap_indices
 
@@ -29,7 +29,7 @@ class PolyphaseUpsample(nn.Module):
 
     def forward(self, x: Tensor, source: Span, target: Span) -> Tensor:
         """Up-sample the span `source` to the span `target`: (B, C_in, L) -> (B, C_out, L')."""
-        phases = conv1d(x, self.weight, self.bias)  # (B, C_out * scale, L - 1)
+        phases = conv1d(like(x, self), self.weight, self.bias)  # (B, C_out * scale, L - 1)
         samples = phases.reshape(-1, self.channels, self.scale, source.length - 1).transpose(2, 3)
         samples = samples.reshape(-1, self.channels, (source.length - 1) * self.scale)
         first = (source.start + 1) * self.scale - up_padding(self.scale)
@@ -64,34 +64,34 @@ class NarrowingEngine(nn.Module):
                 first frame (negative where the utterance begins before the window).
 
         Returns:
-            float32 (B, 1, window * hop_size). Whatever the precision of the weights, the indices are integers and the
-            last step (tanh) is done in float32.
+            float32 (B, 1, window * hop_size). Each layer computes in the precision of its own weights
+            (`sifigan_triton.precision`); the indices are integers and the last step (tanh) is done in float32.
 
         """
-        edges = _Edges(bounds, self.plan.halo)
+        edges = _Edges(bounds, self.plan)
         slope, plan, layers = self.voice.generator.negative_slope, self.plan, self.generator
-        dtype = layers.input_conv.weight.dtype
         edge = (self.voice.generator.kernel_size - 1) // 2
         seen = Span(1, -plan.halo, plan.window + plan.halo)
-        hidden = self._edge_conv(layers.input_conv, features.to(dtype), seen, plan.hidden.widen(edge), edges)
-        embeddings = self._excitation_embeddings(excitation.to(dtype), edges)
+        hidden = self._edge_conv(layers.input_conv, features, seen, plan.hidden.widen(edge), edges)
+        embeddings = self._excitation_embeddings(excitation, edges)
         active = leaky_relu(edges.mask(hidden, plan.hidden), slope)
         signal = self._source(active, embeddings, offsets, edges)
         embeddings = self._down(signal, layers.filter_downsamples, plan.embeddings, plan.source[-1].output, edges)
         span = plan.hidden
         for stage, spans in enumerate(plan.filter):
             needed = spans.input.before_up(self.voice.generator.upsample_scales[stage])
-            x = self.filter_upsamples[stage](_crop(active, span, needed), needed, spans.input)
-            x = x + _crop(embeddings[-stage - 1], plan.embeddings[-stage - 1], spans.input)
+            x, first = _crop(active, span, needed), layers.filter_stages[stage][0][0].dilated
+            x = like(self.filter_upsamples[stage](x, needed, spans.input), first)
+            x = x + like(_crop(embeddings[-stage - 1], plan.embeddings[-stage - 1], spans.input), first)
             x = self._filter_stage(stage, edges.mask(x, spans.input), spans, edges)
             last = stage == len(plan.filter) - 1
             active, span = leaky_relu(edges.mask(x, spans.output), OUTPUT_SLOPE if last else slope), spans.output
-        output = conv1d(active, layers.output_conv.weight, layers.output_conv.bias)
+        output = conv1d(like(active, layers.output_conv), layers.output_conv.weight, layers.output_conv.bias)
         return torch.tanh(output.float())
 
     def _edge_conv(self, conv: nn.Conv1d, x: Tensor, seen: Span, needed: Span, edges: _Edges) -> Tensor:
         """Run an input convolution on the span `needed` of what the engine sees."""
-        x = edges.mask(_crop(x, seen, needed), needed)
+        x = edges.mask(_crop(like(x, conv), seen, needed), needed)
         return conv1d(x, conv.weight, conv.bias)
 
     def _excitation_embeddings(self, excitation: Tensor, edges: _Edges) -> list[Tensor]:
@@ -111,7 +111,7 @@ class NarrowingEngine(nn.Module):
         for conv, source, target in zip(convs, spans[:-1], spans[1:], strict=True):
             assert isinstance(conv, nn.Conv1d)
             needed = target.before_down(conv.stride[0])
-            x = edges.mask(_crop(outputs[-1], source, needed), needed)
+            x = edges.mask(like(_crop(outputs[-1], source, needed), conv), needed)
             outputs.append(
                 leaky_relu(conv1d(x, conv.weight, conv.bias, conv.stride), self.voice.generator.negative_slope)
             )
@@ -124,8 +124,9 @@ class NarrowingEngine(nn.Module):
         for stage, spans in enumerate(plan.source):
             entry = spans.units[0]
             needed = entry.before_up(config.upsample_scales[stage])
-            x: Tensor = self.source_upsamples[stage](_crop(active, span, needed), needed, entry)
-            x = x + _crop(embeddings[-stage - 1], plan.excitation[-stage - 1], entry)
+            first = self.generator.source_stages[stage][0].pitch_dependent.current
+            x = like(self.source_upsamples[stage](_crop(active, span, needed), needed, entry), first)
+            x = x + like(_crop(embeddings[-stage - 1], plan.excitation[-stage - 1], entry), first)
             for index, unit in enumerate(self.generator.source_stages[stage]):
                 x = self._source_unit(x, unit, _spans_of_unit(spans, index), offsets[:, row : row + 1], edges)
                 row += 1
@@ -152,10 +153,9 @@ class NarrowingEngine(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Gather the past and the future tap of every sample of `target` from `active` on `source`."""
         rate, halo = target.rate, self.plan.halo
-        offset = offsets.unsqueeze(-1).expand(-1, -1, -1, rate).flatten(2)  # (B, 1, N) -> (B, 1, N * rate)
-        offset = offset[:, :, target.start + halo * rate : target.stop + halo * rate]
+        offset = per_sample(offsets, rate)[:, :, target.start + halo * rate : target.stop + halo * rate]
         first, length = edges.first(rate), edges.length(rate)
-        positions = edges.samples(target) - first
+        positions = edges.positions(target)
         mode = self.voice.pd_indexing
         taps: list[Tensor] = []
         for index in tap_indices(positions, offset, length, mode):
@@ -190,12 +190,18 @@ class NarrowingEngine(nn.Module):
 
 
 class _Edges:
-    """Where the utterance begins and ends, at every rate; positions count from the window's first output frame."""
+    """Where the utterance begins and ends, at every rate; positions count from the window's first output frame.
 
-    def __init__(self, bounds: Tensor, halo: int) -> None:
-        self._begin = (bounds[:, 0:1] - halo).unsqueeze(1)  # (B, 1, 1), frames
-        self._end = (bounds[:, 1:2] - halo).unsqueeze(1)
-        self._masks: dict[tuple[Span, torch.dtype], Tensor] = {}
+    One array of positions a rate covers all that the engine sees, and one mask a rate and type; every span is a slice
+    of them. With arrays for each span, an exported window of 512 frames would hold 15 MB of positions.
+    """
+
+    def __init__(self, bounds: Tensor, plan: CropPlan) -> None:
+        self._begin = (bounds[:, 0:1] - plan.halo).unsqueeze(1)  # (B, 1, 1), frames
+        self._end = (bounds[:, 1:2] - plan.halo).unsqueeze(1)
+        self._plan = plan
+        self._positions: dict[int, Tensor] = {}
+        self._masks: dict[tuple[int, torch.dtype], Tensor] = {}
 
     def first(self, rate: int) -> Tensor:
         """Position of the utterance's first sample, int32 (B, 1, 1)."""
@@ -205,17 +211,27 @@ class _Edges:
         """Samples of the utterance, int32 (B, 1, 1)."""
         return (self._end - self._begin) * rate
 
-    def samples(self, span: Span) -> Tensor:
-        """Positions of the samples of a span, int32 (1, 1, L)."""
-        return torch.arange(span.start, span.stop, dtype=torch.int32, device=self._begin.device).view(1, 1, -1)
+    def positions(self, span: Span) -> Tensor:
+        """Positions of the samples of a span, counted from the utterance's first sample: int32 (B, 1, L)."""
+        return _crop(self._all_positions(span.rate), self._seen(span.rate), span)
 
     def mask(self, x: Tensor, span: Span) -> Tensor:
         """Zero what lies outside the utterance, as the zero padding of the full-length model does."""
-        if (span, x.dtype) not in self._masks:
-            position = self.samples(span)
-            within = (position >= self._begin * span.rate) & (position < self._end * span.rate)
-            self._masks[span, x.dtype] = within.to(x.dtype)
-        return x * self._masks[span, x.dtype]
+        key = (span.rate, x.dtype)
+        if key not in self._masks:
+            self._masks[key] = inside(self._all_positions(span.rate), self.length(span.rate)).to(x.dtype)
+        return x * _crop(self._masks[key], self._seen(span.rate), span)
+
+    def _all_positions(self, rate: int) -> Tensor:
+        if rate not in self._positions:
+            seen = self._seen(rate)
+            samples = torch.arange(seen.start, seen.stop, dtype=torch.int32, device=self._begin.device)
+            self._positions[rate] = samples.view(1, 1, -1) - self.first(rate)
+        return self._positions[rate]
+
+    def _seen(self, rate: int) -> Span:
+        """All that the engine sees, at a rate."""
+        return Span(rate, -self._plan.halo * rate, (self._plan.window + self._plan.halo) * rate)
 
 
 def _spans_of_unit(spans: SourceSpans, index: int) -> tuple[Span, Span, Span]:

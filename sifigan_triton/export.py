@@ -1,33 +1,41 @@
-"""The narrowing engine as an ONNX model, and the check that it still says what the full-length generator says."""
+"""A generator as an ONNX or TorchScript file: the narrowing engine, or the full-length model for any length."""
 
 from __future__ import annotations
 
 import warnings
-from copy import deepcopy
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import onnxruntime as ort
 import torch
+from torch import nn
 
 from preprocess import Settings, condition
 from preprocess.windows import Windows, split
 from sifigan_triton.engine import NarrowingEngine
 from sifigan_triton.generator import Generator
 from sifigan_triton.halo import CropPlan
+from sifigan_triton.precision import in_precision
 
 OPSET = 17
 INPUTS = ("excitation", "features", "offsets", "bounds")
+DYNAMIC_INPUTS = INPUTS[:3]
 OUTPUT = "waveform"
 
-
-class ExportError(RuntimeError):
-    """An exported engine differs from the model it was made from."""
+Array = npt.NDArray[Any]
 
 
 def export_onnx(
-    generator: Generator, settings: Settings, plan: CropPlan, path: Path, dtype: torch.dtype = torch.float32
+    generator: Generator,
+    settings: Settings,
+    plan: CropPlan,
+    path: Path,
+    dtype: torch.dtype = torch.float32,
+    keep_fp32: Collection[str] = (),
 ) -> None:
     """Write the narrowing engine as one ONNX file with a dynamic batch axis.
 
@@ -37,24 +45,88 @@ def export_onnx(
         plan: the engine's crop plan.
         path: file to write.
         dtype: type of the weights and activations; inputs, indices and output stay FP32 and INT32.
+        keep_fp32: groups of layers that stay in FP32, see `sifigan_triton.precision.layer_groups`.
 
     """
-    engine = NarrowingEngine(deepcopy(generator).to(dtype), settings.voice, plan).eval()
-    voiced = np.full(settings.window * 2, 200.0, np.float32)
-    example = split(*condition(voiced, *_quiet_features(settings, voiced.size), settings.voice), settings)
+    engine = NarrowingEngine(in_precision(generator, dtype, keep_fp32), settings.voice, plan).eval()
+    axes = {name: {0: "batch"} for name in (*INPUTS, OUTPUT)}
+    _write_onnx(engine, _example(settings), axes, path, samples=settings.window * settings.voice.hop_size)
+
+
+def export_dynamic_onnx(
+    generator: Generator,
+    settings: Settings,
+    path: Path,
+    dtype: torch.dtype = torch.float32,
+    keep_fp32: Collection[str] = (),
+) -> None:
+    """Write the full-length generator as one ONNX file for batches of utterances of any one length.
+
+    Args:
+        generator: the voice's generator, FP32.
+        settings: constants of the voice.
+        path: file to write.
+        dtype: type of the weights and activations; inputs, indices and output stay FP32 and INT32.
+        keep_fp32: groups of layers that stay in FP32, see `sifigan_triton.precision.layer_groups`.
+
+    """
+    samples, frames = {0: "batch", 2: "samples"}, {0: "batch", 2: "frames"}
+    axes = {"excitation": samples, "features": frames, "offsets": frames, OUTPUT: samples}
+    _write_onnx(in_precision(generator, dtype, keep_fp32).eval(), _dynamic_example(settings), axes, path)
+
+
+def export_torchscript(
+    generator: Generator,
+    settings: Settings,
+    path: Path,
+    dtype: torch.dtype = torch.float32,
+    keep_fp32: Collection[str] = (),
+) -> None:
+    """Write the full-length generator as a TorchScript file; arguments as in `export_dynamic_onnx`."""
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # that TorchScript is on its way out: Triton's PyTorch backend wants it
+        example = tuple(map(torch.from_numpy, _dynamic_example(settings).values()))
+        model = in_precision(generator, dtype, keep_fp32).eval()
+        traced = torch.jit.trace(model, example, check_trace=False)  # type: ignore[no-untyped-call]
+        torch.jit.save(traced, str(path))
+
+
+def _write_onnx(
+    model: nn.Module, example: dict[str, Array], axes: dict[str, dict[int, str]], path: Path, samples: int = 0
+) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the tracer, about sizes that are constants of the crop plan
         # The tracing exporter: the one based on torch.export gives the same results here and takes five times as long.
         torch.onnx.export(
-            engine,
-            tuple(torch.from_numpy(getattr(example, name)) for name in INPUTS),
+            model,
+            tuple(map(torch.from_numpy, example.values())),
             str(path),
-            input_names=list(INPUTS),
+            input_names=list(example),
             output_names=[OUTPUT],
-            dynamic_axes={name: {0: "batch"} for name in (*INPUTS, OUTPUT)},
+            dynamic_axes=axes,
             opset_version=OPSET,
             dynamo=False,
         )
+    graph = onnx.load(path)
+    shape = graph.graph.output[0].type.tensor_type.shape
+    shape.dim[1].dim_value = 1  # constants that the tracer does not see, and runtimes check
+    if samples:
+        shape.dim[2].dim_value = samples
+    onnx.save(graph, path)
+
+
+def _example(settings: Settings) -> dict[str, Array]:
+    """Return two windows, with which to trace."""
+    f0 = np.full(settings.window * 2, 200.0, np.float32)
+    windows = split(*condition(f0, *_quiet_features(settings, f0.size), settings.voice), settings)
+    return {name: getattr(windows, name) for name in INPUTS}
+
+
+def _dynamic_example(settings: Settings) -> dict[str, Array]:
+    """Return a batch of two short utterances, with which to trace."""
+    f0 = np.full(32, 200.0, np.float32)
+    inputs = condition(f0, *_quiet_features(settings, f0.size), settings.voice)
+    return {name: np.stack([values, values]) for name, values in zip(DYNAMIC_INPUTS, inputs, strict=True)}
 
 
 def run_onnx(path: Path, windows: Windows) -> npt.NDArray[np.float32]:
@@ -62,43 +134,6 @@ def run_onnx(path: Path, windows: Windows) -> npt.NDArray[np.float32]:
     session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
     output: npt.NDArray[np.float32] = session.run([OUTPUT], {name: getattr(windows, name) for name in INPUTS})[0]
     return output
-
-
-def check_onnx(path: Path, generator: Generator, settings: Settings, bound_db: float) -> float:
-    """Compare an exported engine, window by window, with the full-length generator.
-
-    The test utterance has two windows, both ends of the utterance in them, an F0 that glides up from the engine's floor
-    and seeded features.
-
-    Returns:
-        Signal-to-noise ratio in dB.
-
-    Raises:
-        ExportError: if it is below `bound_db` or not a number.
-
-    """
-    frames = settings.window + settings.window // 2 + 1
-    f0 = np.geomspace(settings.f0_floor, 4.0 * settings.f0_floor, frames).astype(np.float32)
-    f0 = np.maximum(f0, np.float32(settings.f0_floor))
-    inputs = condition(f0, *_quiet_features(settings, frames), settings.voice)
-    with torch.no_grad():
-        reference = generator(*(torch.from_numpy(values)[None] for values in inputs))[0, 0].numpy()
-    output = run_onnx(path, split(*inputs, settings)).reshape(-1)[: reference.size]
-    snr = snr_db(reference, output)
-    if not snr >= bound_db:
-        raise ExportError(
-            f"{path.name} scores {snr:.1f} dB against the full-length generator, expected at least {bound_db:g} dB: "
-            f"this is a defect of the export, please report it with the voice's voice.json"
-        )
-    return snr
-
-
-def snr_db(reference: npt.NDArray[np.float32], test: npt.NDArray[np.float32]) -> float:
-    """Return the signal-to-noise ratio of `test` against `reference` in dB; NaN if either holds NaN."""
-    signal = reference.astype(np.float64)
-    noise = signal - test.astype(np.float64)
-    with np.errstate(divide="ignore"):
-        return float(10.0 * np.log10(np.sum(signal**2) / np.sum(noise**2)))
 
 
 def _quiet_features(settings: Settings, frames: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:

@@ -147,31 +147,34 @@ class Generator(nn.Module):
                 rate (`preprocess.f0.tap_offsets`).
 
         Returns:
-            float (B, 1, T * hop_size), the waveform in [-1, 1].
+            float32 (B, 1, T * hop_size), the waveform in [-1, 1]. Each layer computes in the precision of its own
+            weights (`sifigan_triton.precision`); the indices are integers and the last step (tanh) is done in float32.
 
         """
         slope = self.config.negative_slope
-        hidden = self.input_conv(features)
+        hidden = self.input_conv(like(features, self.input_conv))
         source = self._source(hidden, excitation, offsets)
         embeddings = [source]
         for down in self.filter_downsamples:
-            embeddings.append(leaky_relu(down(embeddings[-1]), slope))
+            embeddings.append(leaky_relu(down(like(embeddings[-1], down)), slope))
         for up, blocks, embedding in zip(self.filter_upsamples, self.filter_stages, reversed(embeddings), strict=True):
-            hidden = up(leaky_relu(hidden, slope)) + embedding
+            first = blocks[0][0].dilated
+            hidden = like(up(like(leaky_relu(hidden, slope), up)), first) + like(embedding, first)
             hidden = _mean([_filter_block(hidden, units, slope) for units in blocks])
-        return torch.tanh(self.output_conv(leaky_relu(hidden, OUTPUT_SLOPE)))
+        return torch.tanh(self.output_conv(like(leaky_relu(hidden, OUTPUT_SLOPE), self.output_conv)).float())
 
     def _source(self, hidden: Tensor, excitation: Tensor, offsets: Tensor) -> Tensor:
         """Run the source network: (B, C, T) -> (B, C >> scales, T * hop_size)."""
         slope = self.config.negative_slope
-        embeddings = [self.excitation_conv(excitation)]
+        embeddings = [self.excitation_conv(like(excitation, self.excitation_conv))]
         for down in self.source_downsamples:
-            embeddings.append(leaky_relu(down(embeddings[-1]), slope))
+            embeddings.append(leaky_relu(down(like(embeddings[-1], down)), slope))
         row = 0
         for stage, rate in enumerate(self.config.rates):
-            hidden = self.source_upsamples[stage](leaky_relu(hidden, slope)) + embeddings[-stage - 1]
+            up, first = self.source_upsamples[stage], self.source_stages[stage][0].pitch_dependent.current
+            hidden = like(up(like(leaky_relu(hidden, slope), up)), first) + like(embeddings[-stage - 1], first)
             for unit in self.source_stages[stage]:
-                offset = offsets[:, row : row + 1].repeat_interleave(rate, dim=2)  # (B, 1, T) -> (B, 1, T * rate)
+                offset = per_sample(offsets[:, row : row + 1], rate)
                 hidden = self._source_unit(hidden, unit, offset) + hidden
                 row += 1
         return hidden
@@ -179,8 +182,8 @@ class Generator(nn.Module):
     def _source_unit(self, hidden: Tensor, unit: SourceUnit, offset: Tensor) -> Tensor:
         slope = self.config.negative_slope
         active = leaky_relu(hidden, slope)
-        length = torch.tensor(active.shape[-1], dtype=offset.dtype, device=offset.device)
-        positions = torch.arange(active.shape[-1], dtype=offset.dtype, device=offset.device)
+        positions = counted(offset, dim=2)
+        length = positions[:, :, -1:] + 1  # a tensor: an exported graph must not hold the length of its example
         past, future = (
             self._tap(active, index, length) for index in tap_indices(positions, offset, length, self.pd_indexing)
         )
@@ -190,10 +193,32 @@ class Generator(nn.Module):
 
     def _tap(self, active: Tensor, index: Tensor, length: Tensor) -> Tensor:
         """Gather (B, C, L) at (B, 1, L); beyond the ends of the utterance (`zero` only) read zero."""
-        where = index.clamp(min=0).minimum(length - 1)
-        # One index_select an utterance: ten times as fast on a CPU as one gather with an index for every channel.
-        tap = torch.stack([one.index_select(1, row[0]) for one, row in zip(active, where, strict=True)])
-        return tap * inside(index, length) if self.pd_indexing == "zero" else tap
+        where = index.clamp(min=0).minimum(length - 1) + counted(length, dim=0) * length
+        # One index_select on (C, B * L): ten times as fast on a CPU as one gather with an index for every channel, and
+        # free of copies for a batch of one.
+        batch, channels, samples = active.shape
+        rows = active.transpose(0, 1).reshape(channels, batch * samples)
+        tap = rows.index_select(1, where.flatten()).view(channels, batch, samples).transpose(0, 1)
+        return tap * inside(index, length).to(tap.dtype) if self.pd_indexing == "zero" else tap
+
+
+def counted(x: Tensor, dim: int) -> Tensor:
+    """Return 0, 1, 2, ... along an axis of an integer tensor, on its device and in its type.
+
+    Unlike `torch.arange` it leaves neither a device nor a length in a traced graph.
+    """
+    return torch.ones_like(x).cumsum(dim, dtype=x.dtype) - 1
+
+
+def like(x: Tensor, layer: Any) -> Tensor:
+    """Return `x` in the precision of a layer's weights."""
+    dtype = layer.weight.dtype
+    return x if x.dtype == dtype else x.to(dtype)
+
+
+def per_sample(offsets: Tensor, rate: int) -> Tensor:
+    """Repeat the value of each frame for each of its samples: (B, 1, T) -> (B, 1, T * rate)."""
+    return offsets.unsqueeze(-1).expand(-1, -1, -1, rate).flatten(2)
 
 
 def _filter_block(hidden: Tensor, units: Iterable[FilterUnit], slope: float) -> Tensor:

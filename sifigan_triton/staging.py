@@ -9,9 +9,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
-import postprocess
-import preprocess
 from sifigan_triton import adapters
 
 VERSION = "1"
@@ -43,7 +42,11 @@ def staging_folder(output: Path) -> Iterator[Path]:
 def stage_model(folder: Path, name: str, config: str, adapter: str | None) -> Path:
     """Make the folder of one model with its `config.pbtxt` and, if it has one, its `model.py`.
 
-    Triton does not load a model without a version folder, not even an ensemble.
+    Args:
+        folder: where to make it.
+        name: the model's name.
+        config: text of its `config.pbtxt`.
+        adapter: file in `sifigan_triton/adapters` that becomes its `model.py`; None for a model of another backend.
 
     Returns:
         The model's version folder.
@@ -52,11 +55,15 @@ def stage_model(folder: Path, name: str, config: str, adapter: str | None) -> Pa
     version = folder / name / VERSION
     version.mkdir(parents=True, exist_ok=True)
     (folder / name / "config.pbtxt").write_text(config, encoding="utf-8")
-    if adapter is None:
-        (version / "README").write_text("An ensemble has no files, and object stores have no empty folders.\n")
-    else:
+    if adapter is not None:
         shutil.copyfile(Path(adapters.__path__[0]) / adapter, version / "model.py")
     return version
+
+
+def stage_ensemble(folder: Path, name: str, config: str) -> None:
+    """Make the folder of an ensemble: Triton loads no model without a version folder, not even an ensemble."""
+    version = stage_model(folder, name, config, None)
+    (version / "README").write_text("An ensemble has no files, and object stores have no empty folders.\n")
 
 
 def servable_models(repository: Path) -> list[str]:
@@ -70,14 +77,13 @@ def servable_models(repository: Path) -> list[str]:
     )
 
 
-def stage_packages(preprocess_version: Path, postprocess_version: Path) -> None:
-    """Copy the pure packages into the models that use them: a model folder must work alone."""
-    for package, version in ((preprocess, preprocess_version), (postprocess, postprocess_version)):
-        source = Path(package.__path__[0])
-        target = version / source.name
-        target.mkdir()
-        for file in sorted(source.glob("*.py")):
-            shutil.copyfile(file, target / file.name)
+def stage_package(version: Path, package: ModuleType) -> None:
+    """Copy a pure package into a model that uses it: a model folder must work alone."""
+    source = Path(package.__path__[0])
+    target = version / source.name
+    target.mkdir()
+    for file in sorted(source.glob("*.py")):
+        shutil.copyfile(file, target / file.name)
 
 
 def publish(staging: Path, output: Path) -> list[Path]:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from preprocess import Settings, Voice
-from sifigan_triton import export
+from sifigan_triton import engine_build, export
 from sifigan_triton.build import BuildOptions, build
 from sifigan_triton.generator import Generator
 from sifigan_triton.halo import crop_plan
-from sifigan_triton.repository import ENGINES
+from sifigan_triton.engines import ENGINES
 from sifigan_triton.server import TritonServer
 from sifigan_triton.voices import RANDOM_CARD, random_voice, save_voice
 from tests.small_build import OPENVINO
@@ -65,7 +66,7 @@ def _deploy(
     build(BuildOptions(folder, output, (engine,), None, window, f0_floor, max_batch_size=128))
     constants, generator = voice
     settings = Settings(constants, window, crop_plan(constants, window, f0_floor).halo, f0_floor, 128)
-    models = ("sifigan", "preprocess", "postprocess", engine.model)
+    models = ("sifigan", "sifigan-tensors", "preprocess", "preprocess-tensors", "postprocess", engine.model)
     with TritonServer(output, http_port=0, grpc_port=0, metrics_port=0, models=models) as server:
         yield Deployment(server, settings, generator)
 
@@ -99,14 +100,26 @@ def options(tmp_path: Path) -> BuildOptions:
 
 @pytest.fixture
 def exports(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Replace the export by a quick one, whose "engine" is a text naming all that determines it; log the calls."""
+    """Replace the exports by quick ones, whose "engine" is a text naming all that determines it; log the calls.
+
+    Such an engine cannot run: the quality gate lets everything pass.
+    """
     calls: list[str] = []
 
-    def write_text(generator: torch.nn.Module, settings: Settings, plan: Any, path: Path) -> None:
+    def write_text(shape: str, generator: torch.nn.Module, path: Path, dtype: torch.dtype, keep: Any) -> None:
         weight = next(generator.parameters()).double().sum().item()
-        calls.append(f"engine of {settings.window} frames, {settings.f0_floor} Hz, weights {weight}")
+        calls.append(f"engine of {shape}, weights {weight}, {dtype}, {keep}")
         path.write_text(calls[-1])
 
-    monkeypatch.setattr(export, "export_onnx", write_text)
-    monkeypatch.setattr(export, "check_onnx", lambda *arguments: 120.0)
+    def static(generator: Any, settings: Settings, plan: Any, path: Path, dtype: Any, keep: Any) -> None:
+        write_text(f"{settings.window} frames, {settings.f0_floor} Hz", generator, path, dtype, keep)
+
+    def dynamic(generator: Any, settings: Settings, path: Path, dtype: Any, keep: Any) -> None:
+        write_text("any length", generator, path, dtype, keep)
+
+    monkeypatch.setattr(export, "export_onnx", static)
+    monkeypatch.setattr(export, "export_dynamic_onnx", dynamic)
+    monkeypatch.setattr(export, "export_torchscript", dynamic)
+    passed = SimpleNamespace(passed=True, table=lambda: "all fine", as_dict=dict)
+    monkeypatch.setattr(engine_build, "judge_engine", lambda *arguments: passed)
     return calls

@@ -15,8 +15,11 @@ from postprocess import merge
 from preprocess import condition, preprocess
 from preprocess.voice import VoiceError
 from sifigan_triton import export
-from sifigan_triton.build import BuildError, BuildOptions, build, cpu_has_bf16
-from sifigan_triton.export import run_onnx, snr_db
+from sifigan_triton.build import BuildError, BuildOptions, build
+from sifigan_triton.build_options import cpu_has_bf16
+from sifigan_triton.quality import snr_db
+from sifigan_triton.repository import window_tensors
+from sifigan_triton.runtimes import load_engine
 from sifigan_triton.voices import load_voice, save_voice
 from tests.small_build import BF16, ONNX, OPENVINO, contents, leftovers
 from tests.small_voice import one_thread, random_features, run_generator, small_settings, small_voice
@@ -45,13 +48,15 @@ def real_build(tmp_path_factory: pytest.TempPathFactory) -> tuple[BuildOptions, 
 def test_build_writes_a_complete_repository(real_build: tuple[BuildOptions, list[str], list[Path]]) -> None:
     options, _, written = real_build
     files = set(contents(options.output))
-    engines = {f"{kind.model}/1/{name}" for kind in (OPENVINO, ONNX) for name in ("model.onnx", "model.py")}
-    models = ("sifigan", "preprocess", "postprocess", OPENVINO.model, ONNX.model)
+    names = ("model.onnx", "model.py", "runtime.py", "manifest.json")
+    engines = {f"{kind.model}/1/{name}" for kind in (OPENVINO, ONNX) for name in names}
+    models = ("sifigan", "preprocess", "preprocess-dynamic", "postprocess")
+    models += tuple(name for kind in (OPENVINO, ONNX) for name in (kind.model, kind.ensemble))
     assert files >= engines | {f"{model}/config.pbtxt" for model in models}
     assert files >= {"preprocess/1/model.py", "preprocess/1/voice.json", "preprocess/1/preprocess/__init__.py"}
     assert files >= {"postprocess/1/model.py", "postprocess/1/postprocess/merge.py"}
     assert {str(path.relative_to(options.output)) for path in written} == files
-    assert (options.output / "sifigan" / "1").is_dir()
+    assert files >= {"preprocess-dynamic/1/preprocess/__init__.py", "sifigan/1/README", f"{ONNX.ensemble}/1/README"}
     assert leftovers(options.output) == []
 
 
@@ -60,8 +65,8 @@ def test_build_reports_the_plan_and_the_check(real_build: tuple[BuildOptions, li
     for part in (
         "window 32 frames, f0_floor 400 Hz, halo",
         "over no halo",
-        "exporting",
-        "generator: 1",
+        f"{OPENVINO.model}: making the engine",
+        f"{ONNX.model} against the full-length FP32 generator:",
         "files written",
     ):
         assert part in text
@@ -73,11 +78,13 @@ def test_built_repository_synthesises(real_build: tuple[BuildOptions, list[str],
     settings = replace(small_settings(voice)[0], max_batch_size=options.max_batch_size)
     mcep, bap = random_features(voice, 100)
     f0 = np.full(100, 500.0, np.float32)
-    windows = preprocess(f0, mcep, bap, settings)
+    reference = run_generator(generator, condition(f0, mcep, bap, voice))
     for kind in (OPENVINO, ONNX):
-        output = run_onnx(options.output / kind.model / "1" / "model.onnx", windows)
-        waveform = merge(output, 100 * voice.hop_size)
-        assert snr_db(run_generator(generator, condition(f0, mcep, bap, voice)), waveform) >= 100.0
+        windows = preprocess(f0, mcep, bap, settings if kind.static else replace(settings, dynamic=True))
+        tensors = {tensor.name: list(tensor.dims) for tensor in window_tensors(settings, kind.static)}
+        engine = load_engine(kind.runtime, options.output / kind.model / "1", kind.precision, tensors)
+        waveform = merge(engine.run({name: getattr(windows, name) for name in tensors}), 100 * voice.hop_size)
+        assert snr_db(reference, waveform) >= 100.0
 
 
 def test_second_build_writes_nothing(
@@ -188,12 +195,12 @@ def test_config_without_engine_is_pointed_out(
 def test_engine_of_an_earlier_build_is_pointed_out(
     options: BuildOptions, exports: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    build(replace(options, engines=(OPENVINO, ONNX), default_engine=None))
+    build(replace(options, engines=(OPENVINO, BF16, ONNX), default_engine=None))
     assert not caplog.records
     build(replace(options, engines=(OPENVINO,), default_engine=None, window=48, f0_floor=500.0))
     assert [record.getMessage() for record in caplog.records] == [
-        f"{ONNX.model} is of an earlier build with another window and f0_floor: build it with --engine onnx-fp32 or "
-        f"remove {options.output / ONNX.model}"
+        f"{BF16.model} is of an earlier build with another window and f0_floor: build it with --engine openvino-bf16 or "
+        f"remove {options.output / BF16.model}"
     ]
 
 

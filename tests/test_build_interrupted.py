@@ -13,9 +13,8 @@ from typing import Any
 
 import pytest
 
-from sifigan_triton import export
-from sifigan_triton.build import BuildOptions, build
-from sifigan_triton.export import ExportError
+from sifigan_triton import engine_build, export
+from sifigan_triton.build import BuildOptions, GateError, build
 from tests.small_build import OPENVINO, ROOT, contents, leftovers
 from tests.small_voice import one_thread
 
@@ -26,12 +25,20 @@ def _one_thread() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("where", ["export_onnx", "check_onnx"])
 @pytest.mark.parametrize(
-    "error", [ExportError("scores 3 dB"), KeyboardInterrupt(), OSError("No space left")], ids=lambda e: type(e).__name__
+    ("module", "where"),
+    [pytest.param(export, "export_onnx", id="export"), pytest.param(engine_build, "judge_engine", id="gate")],
+)
+@pytest.mark.parametrize(
+    "error", [GateError("3 dB"), KeyboardInterrupt(), OSError("No space left")], ids=lambda e: type(e).__name__
 )
 def test_failed_build_leaves_the_previous_one(
-    options: BuildOptions, exports: list[str], monkeypatch: pytest.MonkeyPatch, where: str, error: BaseException
+    options: BuildOptions,
+    exports: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    module: Any,
+    where: str,
+    error: BaseException,
 ) -> None:
     build(options)
     before = contents(options.output)
@@ -40,7 +47,7 @@ def test_failed_build_leaves_the_previous_one(
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(export, where, fail)
+        patch.setattr(module, where, fail)
         with pytest.raises(type(error)):
             build(replace(options, window=48))
     assert contents(options.output) == before
@@ -79,14 +86,14 @@ def test_build_interrupted_between_two_files_is_mended_by_the_next(
     final = new if later == "the-new-one" else old
     build(replace(final, output=tmp_path / "expected"))
     expected = contents(tmp_path / "expected")
-    for after in range(20):
+    for after in range(30):
         build(old)
         was_interrupted = interrupted_publish(monkeypatch, after, lambda: build(new))
         build(final)
         assert contents(options.output) == expected, f"interrupted after {after} files"
         if not was_interrupted:
             break
-    assert 3 < after < 20
+    assert 3 < after < 30
 
 
 def start_real_build(options: BuildOptions, **environment: str) -> subprocess.Popen[str]:
@@ -103,7 +110,7 @@ def test_build_killed_while_exporting_leaves_the_previous_one(options: BuildOpti
     with start_real_build(options, OMP_NUM_THREADS="1") as process:
         assert process.stdout is not None
         for line in process.stdout:
-            if line.startswith("exporting"):
+            if "making the engine" in line:
                 break
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from benchmarks.tracks import read_requests
+from benchmarks.tracks import shipped
 from postprocess import to_pcm16
 from sifigan_triton.client import ServerUnavailableError, SifiganClient, SynthesisError, SynthesisTimeoutError
 from tests.conftest import Deployment
 
-REQUEST = read_requests("short")[0].first(60)  # all voiced
+REQUEST = shipped("short")[0].first(60)  # all voiced
 ARGUMENTS = (REQUEST.f0, REQUEST.mcep, REQUEST.bap)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.tracks import TRACKS, Request, fixed_overlap, full_length, lengths, recordings, track_request
 from sifigan_triton.client import SifiganClient
-from sifigan_triton.export import snr_db
+from sifigan_triton.quality import snr_db
 from tests.conftest import Deployment
 
 BOUND_DB = 110.0

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.tracks import read_requests
+from benchmarks.tracks import shipped
 from sifigan_triton.features import Features
 from tests.conftest import ROOT, Deployment
 
@@ -35,7 +35,7 @@ def test_sound_comes_first() -> None:
 @pytest.mark.server
 @pytest.mark.parametrize("number", range(len(PYTHON_BLOCKS)))
 def test_python_block(small_deployment: Deployment, tmp_path: Path, number: int) -> None:
-    request = read_requests("short")[0].first(60)
+    request = shipped("short")[0].first(60)
     Features(request.f0, request.mcep, request.bap, 24000, 5.0).save(tmp_path / "features.npz")
     code = with_ports(PYTHON_BLOCKS[number], small_deployment)
     result = "waveform" if "waveform =" in code else "pcm16"

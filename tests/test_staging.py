@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from sifigan_triton.staging import publish, stage_model, stage_packages, staging_folder
+import postprocess
+import preprocess
+from sifigan_triton.staging import publish, stage_ensemble, stage_model, stage_package, staging_folder
 
 PREPROCESS = """
 import sys
@@ -109,15 +111,13 @@ def test_published_file_is_replaced_not_rewritten(tmp_path: Path) -> None:
 
 
 def test_ensemble_gets_a_version_folder_that_object_stores_keep(tmp_path: Path) -> None:
-    stage_model(tmp_path / "staging", "sifigan", 'name: "sifigan"', adapter=None)
+    stage_ensemble(tmp_path / "staging", "sifigan", 'name: "sifigan"')
     publish(tmp_path / "staging", tmp_path / "output")
     assert any((tmp_path / "output" / "sifigan" / "1").iterdir())
     assert (tmp_path / "output" / "sifigan" / "config.pbtxt").read_text() == 'name: "sifigan"'
 
 
-@pytest.mark.parametrize(
-    "adapter", ["preprocess_model.py", "postprocess_model.py", "openvino_model.py", "onnx_model.py"]
-)
+@pytest.mark.parametrize("adapter", ["preprocess_model.py", "postprocess_model.py", "engine_model.py"])
 def test_adapter_becomes_model_py(tmp_path: Path, adapter: str) -> None:
     version = stage_model(tmp_path, "m", "", adapter)
     assert version == tmp_path / "m" / "1"
@@ -126,7 +126,8 @@ def test_adapter_becomes_model_py(tmp_path: Path, adapter: str) -> None:
 
 def test_staged_packages_work_alone(tmp_path: Path) -> None:
     versions = [stage_model(tmp_path, name, "", f"{name}_model.py") for name in ("preprocess", "postprocess")]
-    stage_packages(*versions)
+    for version, package in zip(versions, (preprocess, postprocess), strict=True):
+        stage_package(version, package)
     statistics = '{"name": "x", "mcep": {"mean": %s, "scale": %s}, "bap": {"mean": [0, 0, 0], "scale": [1, 1, 1]}}'
     voice_file = write(versions[0] / "voice.json", statistics % ([0.0] * 40, [1.0] * 40))
     assert run_isolated(PREPROCESS, tmp_path, versions[0], voice_file) == "(2, 43, 132)"
@@ -136,6 +137,7 @@ def test_staged_packages_work_alone(tmp_path: Path) -> None:
 def test_staged_packages_hold_sources_only(tmp_path: Path) -> None:
     names = ("preprocess", "postprocess")
     versions = [stage_model(tmp_path, name, "", f"{name}_model.py") for name in names]
-    stage_packages(*versions)
+    for version, package in zip(versions, (preprocess, postprocess), strict=True):
+        stage_package(version, package)
     files = [path for version in versions for path in version.rglob("*") if path.is_file()]
     assert {path.suffix for path in files} == {".py"}

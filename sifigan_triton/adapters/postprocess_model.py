@@ -22,6 +22,8 @@ class TritonPythonModel:
         outputs = []
         if "waveform" in wanted:
             outputs.append(pb_utils.Tensor("waveform", waveform))
+        if "waveform_row" in wanted:
+            outputs.append(pb_utils.Tensor("waveform_row", waveform[None]))
         if "pcm16" in wanted:
             outputs.append(pb_utils.Tensor("pcm16", to_pcm16(waveform)))
         return pb_utils.InferenceResponse(outputs)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from preprocess import RequestError, Settings, Voice, preprocess
+from preprocess import Repair, RequestError, Settings, Voice, preprocess
 
 
 class TritonPythonModel:
@@ -15,15 +15,17 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Read the voice's constants and the engine's window from the model folder."""
-        parameters = json.loads(args["model_config"])["parameters"]
-        values = {key: parameter["string_value"] for key, parameter in parameters.items()}
-        self.settings = Settings(
-            voice=Voice.load(Path(__file__).with_name("voice.json")),
-            window=int(values["window"]),
-            halo=int(values["halo"]),
-            f0_floor=float(values["f0_floor"]),
-            max_batch_size=int(values["max_batch_size"]),
+        config = json.loads(args["model_config"])
+        values = {key: parameter["string_value"] for key, parameter in config["parameters"].items()}
+        self.settings = Settings.from_parameters(Voice.load(Path(__file__).with_name("voice.json")), values)
+        self.outputs = [tensor["name"] for tensor in config["output"]]
+        self.name = args["model_name"]
+        self.metrics = pb_utils.MetricFamily(
+            name="sifigan_repaired_frames_total",
+            description="Frames whose NaN or Inf were replaced because the request asked for it (input repair)",
+            kind=pb_utils.MetricFamily.COUNTER,
         )
+        self.repaired_frames = self.metrics.Metric(labels={"model": self.name, "version": args["model_version"]})
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer each request on its own."""
@@ -33,9 +35,15 @@ class TritonPythonModel:
         tensors = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
         try:
             f0, mcep, bap = (tensors.get(name) for name in ("f0", "mcep", "bap"))
-            windows = preprocess(f0, mcep, bap, self.settings, tensors.get("f0_factor"), tensors.get("seed"))
+            f0_factor, seed, repair = (tensors.get(name) for name in ("f0_factor", "seed", "repair"))
+            windows = preprocess(f0, mcep, bap, self.settings, f0_factor, seed, repair, self._report)
         except RequestError as error:
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG))
         samples = np.array([tensors["f0"].shape[0] * self.settings.voice.hop_size], np.int64)
         outputs = {**vars(windows), "samples": samples}
-        return pb_utils.InferenceResponse([pb_utils.Tensor(name, values) for name, values in outputs.items()])
+        return pb_utils.InferenceResponse([pb_utils.Tensor(name, outputs[name]) for name in self.outputs])
+
+    def _report(self, repair: Repair) -> None:
+        """Log and count what was replaced."""
+        pb_utils.Logger.log_warn(f"{self.name}: {repair}")
+        self.repaired_frames.increment(repair.count)

@@ -1,0 +1,178 @@
+"""The older bare engines' tensors of one request to the engine's windows.
+
+Those engines took what a client had prepared, here under their own names: `INPUT__0` the excitation, `INPUT__1` the
+normalised features, `INPUT__2` the dilation factors. Row i of `INPUT__2` belongs to the i-th up-sampling stage: in its
+first T * rates[i] entries it holds the dilation factor `sample_rate / dense_factors[i] / f0` of each frame, repeated
+rates[i] times; behind them, up to the length of the waveform, zeros.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from preprocess.errors import RequestError
+from preprocess.f0 import LOWEST_FLOOR_HZ, lowest_f0, offsets_of_factors
+from preprocess.repair import Report, finite
+from preprocess.settings import Settings
+from preprocess.validate import check_length, check_repair
+from preprocess.windows import Windows, split
+
+EXCITATION, FEATURES, FACTORS = "INPUT__0", "INPUT__1", "INPUT__2"
+
+Array = npt.NDArray[np.float32]
+
+
+def preprocess_tensors(
+    excitation: Array | None,
+    features: Array | None,
+    factors: Array | None,
+    settings: Settings,
+    repair: npt.NDArray[np.bool_] | None = None,
+    report: Report | None = None,
+) -> Windows:
+    """Turn the older tensors of one request into the engine's inputs.
+
+    Args:
+        excitation: `INPUT__0`, float32 (1, T * hop_size); None, here and for the next two, is a request that lacks it.
+        features: `INPUT__1`, float32 (43, T), normalised mel-cepstrum above normalised band aperiodicity.
+        factors: `INPUT__2`, float32 (4, T * hop_size), dilation factors.
+        settings: constants of the voice and the engine.
+        repair: bool (1,), whether to replace frames of `INPUT__1` that hold NaN or Inf; None is False.
+        report: called with what was replaced.
+
+    Raises:
+        RequestError: naming the tensor, what was expected, what was got and the first bad frame.
+
+    """
+    excitation, features, factors = _check_present(excitation, features, factors)
+    frames = _check_shapes(excitation, features, factors, settings)
+    _check_excitation(excitation, settings.voice.hop_size)
+    features = _finite_features(features, settings, check_repair(repair), report)
+    by_frame = factors_by_frame(factors, frames, settings)
+    _check_floor(by_frame, settings)
+    return split(excitation, features, offsets_of_factors(by_frame, settings.voice), settings)
+
+
+def factors_by_frame(factors: Array, frames: int, settings: Settings) -> Array:
+    """Take the dilation factor of each frame out of `INPUT__2`.
+
+    Args:
+        factors: float32 (4, T * hop_size).
+        frames: T.
+        settings: constants of the voice and the engine.
+
+    Returns:
+        float32 (4, T).
+
+    Raises:
+        RequestError: if a row is not laid out as the older client did it, or holds what is no dilation factor.
+
+    """
+    rows = [_row(row, factors[row], frames, rate) for row, rate in enumerate(settings.voice.generator.rates)]
+    return np.stack(rows)
+
+
+def _row(row: int, values: Array, frames: int, rate: int) -> Array:
+    """Take one row of `INPUT__2` apart: float32 (T * hop_size,) -> (T,)."""
+    layout = f"send the dilation factor of each frame {rate} times in row {row}, and zeros behind"
+    held, behind = values[: frames * rate].reshape(frames, rate), values[frames * rate :]
+    bad = np.argwhere(~(np.isfinite(held) & (held > 0.0)))
+    if bad.size:
+        raise RequestError(
+            f"{FACTORS} row {row} is {held[tuple(bad[0])]:g} at sample {bad[0][0] * rate + bad[0][1]} (frame "
+            f"{bad[0][0]}), expected a dilation factor: a finite number above 0, {frames} frames of {rate} samples: "
+            f"{layout}"
+        )
+    different = np.argwhere(held != held[:, :1])
+    if different.size:
+        frame, sample = different[0]
+        raise RequestError(
+            f"{FACTORS} row {row} changes from {held[frame, 0]:g} to {held[frame, sample]:g} within frame {frame} "
+            f"(sample {frame * rate + sample}), expected one dilation factor a frame: {layout}"
+        )
+    used = np.flatnonzero(behind)  # NaN included
+    if used.size:
+        raise RequestError(
+            f"{FACTORS} row {row} is {behind[used[0]]:g} at sample {frames * rate + used[0]}, expected zeros behind "
+            f"{frames} frames of {rate} samples: {layout}"
+        )
+    first: Array = held[:, 0]
+    return first
+
+
+def _finite_features(features: Array, settings: Settings, mend: bool, report: Report | None) -> Array:
+    """Refuse or replace frames that hold NaN or Inf, the mel-cepstrum apart from the band aperiodicity.
+
+    Apart, so that an utterance is repaired alike through `sifigan` and here.
+    """
+    order = len(settings.voice.mcep.mean)
+    parts = {f"{FEATURES} (mcep)": features[:order].T, f"{FEATURES} (bap)": features[order:].T}
+    return np.concatenate([values.T for values in finite(parts, mend, report).values()])
+
+
+def _check_excitation(excitation: Array, hop: int) -> None:
+    """Check that the excitation, float32 (1, T * hop_size), holds neither NaN nor Inf."""
+    bad = np.flatnonzero(~np.isfinite(excitation[0]))
+    if bad.size:
+        raise RequestError(
+            f"{EXCITATION} is {excitation[0, bad[0]]} at sample {bad[0]} (frame {bad[0] // hop}), expected finite "
+            f"samples ({bad.size} of {excitation.size} are NaN or Inf): make the excitation from finite f0; the input "
+            f"repair mends {FEATURES} only"
+        )
+
+
+def _check_floor(factors: Array, settings: Settings) -> None:
+    """Check that the F0 behind every dilation factor, float32 (4, T), is one that the engine promises."""
+    dense = np.array(settings.voice.dense_factors, np.float64)[:, None]
+    f0 = settings.voice.sample_rate / dense / factors  # Hz, FP64
+    if f0.min() >= lowest_f0(settings.f0_floor):
+        return
+    row, frame = np.unravel_index(int(f0.argmin()), f0.shape)
+    lowest = float(f0[row, frame])
+    largest = (
+        np.floor(1e2 * settings.voice.sample_rate / dense[row, 0] / settings.f0_floor) / 1e2
+    )  # the advice has to work
+    floor = np.floor(lowest / lowest_f0(1.0))  # the factor of a whole number of Hz is rounded to FP32
+    rebuild = f" or build with --f0-floor {floor:g}" if floor >= LOWEST_FLOOR_HZ else ""
+    raise RequestError(
+        f"{FACTORS} row {row} is {factors[row, frame]:.2f} at frame {frame}, an f0 of {lowest:.2f} Hz, below the "
+        f"engine's floor of {settings.f0_floor:g} Hz: raise f0, so that row {row} is at most {largest:.2f}{rebuild}"
+    )
+
+
+def _check_present(*tensors: Array | None) -> tuple[Array, Array, Array]:
+    """Return the three tensors, all of which a request must have."""
+    names = (EXCITATION, FEATURES, FACTORS)
+    missing = [name for name, values in zip(names, tensors, strict=True) if values is None]
+    excitation, features, factors = tensors
+    if excitation is None or features is None or factors is None:
+        raise RequestError(
+            f"{' and '.join(missing)} missing, expected {', '.join(names[:2])} and {names[2]}: send all three for each "
+            "request"
+        )
+    return excitation, features, factors
+
+
+def _check_shapes(excitation: Array, features: Array, factors: Array, settings: Settings) -> int:
+    """Check shapes and types; return the number of frames."""
+    hop = settings.voice.hop_size
+    named = (
+        (EXCITATION, excitation, 1, "T * hop"),
+        (FEATURES, features, settings.voice.generator.in_channels, "T"),
+        (FACTORS, factors, len(settings.voice.dense_factors), "T * hop"),
+    )
+    for name, values, rows, length in named:
+        if values.ndim != 2 or values.shape[0] != rows:
+            raise RequestError(f"{name} has shape {list(values.shape)}, expected [{rows}, {length}]")
+        if values.dtype != np.float32:
+            raise RequestError(f"{name} has type {values.dtype}, expected float32")
+    frames = features.shape[1]
+    check_length(FEATURES, frames, settings)
+    for name, values in ((EXCITATION, excitation), (FACTORS, factors)):
+        if values.shape[1] != frames * hop:
+            raise RequestError(
+                f"{name} has {values.shape[1]} samples, expected {frames * hop}: {hop} for each of the {frames} frames "
+                f"of {FEATURES}"
+            )
+    return frames

@@ -1,0 +1,93 @@
+"""What to build, and what this machine can build."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sifigan_triton.engines import ENGINES, EngineKind, Platform
+
+AUTO = "auto"
+GATE_DATA = tuple(Path("measurement_data", f"{name}.json") for name in ("short", "frames-627", "several", "long"))
+"""Requests that every reduced-precision engine has to get right before it is published."""
+
+
+class BuildError(RuntimeError):
+    """A build was asked for something that cannot be built."""
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What to build."""
+
+    voice: Path
+    output: Path
+    engines: tuple[EngineKind, ...] = field(default_factory=lambda: auto_engines())
+    default_engine: EngineKind | None = None
+    """Engine behind the ensemble `sifigan`; None is the last of `engines`."""
+    window: int = 512
+    f0_floor: float = 70.0
+    max_batch_size: int = 128
+    platform: Platform = "wheel"
+    keep_fp32: tuple[str, ...] | str = ()
+    """Groups of layers that stay in FP32 in engines of reduced precision; "auto" measures which ones have to."""
+    bounds: Mapping[str, float] = field(default_factory=dict)
+    """Bounds of the quality gate that replace the default ones, by name."""
+    gate_data: tuple[Path, ...] = GATE_DATA
+
+    @property
+    def default(self) -> EngineKind:
+        """Engine behind the ensemble `sifigan`."""
+        return self.default_engine or self.engines[-1]
+
+    def check(self) -> None:
+        """Check what concerns several options.
+
+        Raises:
+            BuildError: naming the option, what was expected and the fix.
+
+        """
+        if self.default not in self.engines:
+            raise BuildError(
+                f"default engine {self.default.name} is not built, expected one of "
+                f"{[kind.name for kind in self.engines]}: add --engine {self.default.name}"
+            )
+        if self.max_batch_size < 1:
+            raise BuildError(f"--max-batch is {self.max_batch_size}, expected at least 1")
+        if self.keep_fp32 and not any(kind.precision == "fp16" for kind in self.engines):
+            raise BuildError(
+                f"--keep-fp32 is for FP16 engines, got {', '.join(kind.name for kind in self.engines)}: add --engine "
+                "onnx-fp16, pt-fp16 or trt-fp16"
+            )
+
+
+def auto_engines() -> tuple[EngineKind, ...]:
+    """Return the engines for this machine, the fastest last.
+
+    OpenVINO in FP32, in BF16 where the CPU computes in BF16, and TensorRT in FP16 where TensorRT and an NVIDIA GPU are
+    there.
+    """
+    names = ["openvino-fp32"]
+    if cpu_has_bf16(Path("/proc/cpuinfo").read_text(encoding="utf-8")):
+        names.append("openvino-bf16")
+    if has_tensorrt():
+        names.append("trt-fp16")
+    return tuple(ENGINES[name] for name in names)
+
+
+def all_engines() -> tuple[EngineKind, ...]:
+    """Return every engine that can be built on this machine."""
+    return tuple(kind for kind in ENGINES.values() if kind.runtime != "trt" or has_tensorrt())
+
+
+def has_tensorrt() -> bool:
+    """Tell whether plans can be built here: the package `tensorrt` and an NVIDIA GPU with its driver."""
+    return importlib.util.find_spec("tensorrt") is not None and shutil.which("nvidia-smi") is not None
+
+
+def cpu_has_bf16(cpuinfo: str) -> bool:
+    """Tell from the text of `/proc/cpuinfo` whether the CPU multiplies in BF16 (AMX or AVX512-BF16)."""
+    return bool({"amx_bf16", "avx512_bf16"} & set(cpuinfo.split()))

@@ -1,0 +1,98 @@
+"""Makes one engine, judges it, and makes it again with more of it in FP32 where that was asked for."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sifigan_triton.build_options import AUTO, BuildError, BuildOptions
+from sifigan_triton.engine_files import EngineMaker, Keep
+from sifigan_triton.engines import EngineKind
+from sifigan_triton.gate import Utterance, edge_utterance, judge_engine, read_utterances
+from sifigan_triton.mixed_precision import GroupNoise, fewest_to_keep, format_groups, measure_groups
+from sifigan_triton.precision import DTYPES
+from sifigan_triton.quality import Bounds, Verdict, bounds_for
+
+
+class GateError(BuildError):
+    """An engine failed the quality gate."""
+
+
+@dataclass
+class EngineBuilder:
+    """Builds the engines of one voice, each through the quality gate."""
+
+    options: BuildOptions
+    maker: EngineMaker
+    report: Callable[[str], None]
+    _utterances: list[Utterance] | None = None
+
+    def build(self, kind: EngineKind, folder: Path) -> dict[str, Any]:
+        """Make an engine in a version folder.
+
+        Returns:
+            Facts for the manifest, the figures of the quality gate among them.
+
+        Raises:
+            GateError: if it fails the quality gate, with the figures and the fix.
+
+        """
+        keep = self.options.keep_fp32 if kind.precision == "fp16" else ()
+        if keep != AUTO:
+            assert not isinstance(keep, str)
+            return self._build(kind, folder, keep)
+        groups = self._measure(kind)
+        for kept in range(fewest_to_keep(groups, self._bounds(kind).snr_db), len(groups)):
+            names = tuple(group.name for group in groups[:kept])
+            self.report(f"{kind.model}:\n{format_groups(groups, names)}")
+            try:
+                return self._build(kind, folder, names)
+            except GateError as error:
+                self.report(f"{error}\none group more in FP32 ...")
+        raise GateError(f"{kind.model} fails the quality gate even with all but one group of layers in FP32")
+
+    def _build(self, kind: EngineKind, folder: Path, keep: Keep) -> dict[str, Any]:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        self.report(f"{kind.model}: making the engine ...")
+        facts = self.maker.make(kind, folder, keep)
+        edges = [edge_utterance(self.maker.generator, self.maker.settings)]
+        verdict = self._judge(kind, folder, edges, Bounds(snr=self._bounds(kind).snr))  # seeded features are no voice
+        if kind.precision != "fp32" and self.options.gate_data:
+            verdict = self._judge(kind, folder, self._gate_utterances(), self._bounds(kind))
+        return {**facts, "kept_in_fp32": list(keep), "quality": verdict.as_dict()}
+
+    def _judge(self, kind: EngineKind, folder: Path, utterances: list[Utterance], bounds: Bounds) -> Verdict:
+        verdict = judge_engine(kind, folder, utterances, self.maker.settings, bounds, self.report)
+        self.report(f"{kind.model} against the full-length FP32 generator:\n{verdict.table()}")
+        if not verdict.passed:
+            raise GateError(
+                f"{kind.model} fails the quality gate and is not published; an engine that is there stays.\n"
+                f"{verdict.table()}\n{_fix(kind)}"
+            )
+        return verdict
+
+    def _bounds(self, kind: EngineKind) -> Bounds:
+        return bounds_for(kind.precision, self.options.bounds)
+
+    def _measure(self, kind: EngineKind) -> list[GroupNoise]:
+        self.report(f"{kind.model}: measuring each group of layers alone in {kind.precision.upper()} ...")
+        maker = self.maker
+        utterance = min(self._gate_utterances(), key=lambda u: abs(u.f0.size - 600))  # some 3 s say enough
+        return measure_groups(maker.generator, utterance, maker.settings.voice, maker.plan, DTYPES[kind.precision])
+
+    def _gate_utterances(self) -> list[Utterance]:
+        if self._utterances is None:
+            self._utterances = read_utterances(self.options.gate_data, self.maker.generator, self.maker.settings)
+        return self._utterances
+
+
+def _fix(kind: EngineKind) -> str:
+    if kind.precision == "fp16":
+        return "keep what costs most in FP32: --keep-fp32 auto; or loosen a bound knowingly: --bound snr=45"
+    if kind.precision == "bf16":
+        return "use openvino-fp32, or loosen a bound knowingly: --bound snr=38"
+    return "this is a defect of the export, please report it with the voice's voice.json"

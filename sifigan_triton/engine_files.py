@@ -1,0 +1,70 @@
+"""Makes the file of an engine from a generator."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from preprocess import Settings
+from sifigan_triton import export, tensorrt_build
+from sifigan_triton.engines import EngineKind
+from sifigan_triton.generator import Generator
+from sifigan_triton.halo import CropPlan
+from sifigan_triton.manifest import file_hash
+from sifigan_triton.precision import DTYPES
+
+Keep = tuple[str, ...]
+
+
+@dataclass
+class EngineMaker:
+    """Makes the engines of one voice; an ONNX graph that several of them need is exported once."""
+
+    generator: Generator
+    settings: Settings
+    plan: CropPlan
+    scratch: Path
+    """Folder for the graphs."""
+    report: Callable[[str], None]
+    _graphs: dict[tuple[str, Keep], Path] = field(default_factory=dict)
+
+    def make(self, kind: EngineKind, folder: Path, keep_fp32: Keep = ()) -> dict[str, Any]:
+        """Write an engine's file into a version folder.
+
+        Args:
+            kind: the engine.
+            folder: the version folder.
+            keep_fp32: groups of layers that stay in FP32.
+
+        Returns:
+            Facts for the manifest.
+
+        """
+        dtype, path = DTYPES[kind.precision], folder / kind.file
+        if kind.runtime == "pt":
+            export.export_torchscript(self.generator, self.settings, path, dtype, keep_fp32)
+        elif kind.runtime == "onnx":
+            export.export_dynamic_onnx(self.generator, self.settings, path, dtype, keep_fp32)
+        elif kind.runtime == "openvino":  # computes the FP32 graph in the precision that it is told
+            shutil.copyfile(self.static_graph("fp32"), path)
+        else:
+            return self._make_plan(kind, path, keep_fp32)
+        return {}
+
+    def static_graph(self, precision: str, keep_fp32: Keep = ()) -> Path:
+        """Return the narrowing engine as an ONNX file."""
+        key = (precision, keep_fp32)
+        if key not in self._graphs:
+            path = self.scratch / f"{'-'.join((precision, *keep_fp32))}.onnx"
+            export.export_onnx(self.generator, self.settings, self.plan, path, DTYPES[precision], keep_fp32)
+            self._graphs[key] = path
+        return self._graphs[key]
+
+    def _make_plan(self, kind: EngineKind, path: Path, keep_fp32: Keep) -> dict[str, Any]:
+        graph = self.static_graph(kind.precision, keep_fp32)
+        plan = tensorrt_build.build_plan(graph, self.settings, report=self.report)
+        path.write_bytes(plan.serialized)
+        return {"onnx_sha256": file_hash(graph), **plan.machine}

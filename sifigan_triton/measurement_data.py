@@ -1,0 +1,49 @@
+"""The requests of `measurement_data/`, in perf_analyzer's JSON format."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Request:
+    """Features of one utterance: f0 (T,) in Hz, mcep (T, 40), bap (T, 3) in dB, float32."""
+
+    f0: Array
+    mcep: Array
+    bap: Array
+
+    def first(self, frames: int) -> Request:
+        """Return the first `frames` frames."""
+        return Request(self.f0[:frames], self.mcep[:frames], self.bap[:frames])
+
+
+def read_requests(path: Path) -> list[Request]:
+    """Read the requests of a file.
+
+    Raises:
+        ValueError: naming the file, if it holds no such requests.
+        OSError: if it cannot be read.
+
+    """
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))["data"]
+        return [Request(*(_decode(entry[name]) for name in ("f0", "mcep", "bap"))) for entry in entries]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} holds no requests of the form "
+            f'{{"data": [{{"f0": {{"content": {{"b64": ...}}, "shape": [T]}}, ...}}]}}: {error!r}'
+        ) from None
+
+
+def _decode(tensor: dict[str, dict[str, str]]) -> Array:
+    values = np.frombuffer(base64.b64decode(tensor["content"]["b64"]), "<f4")
+    return values.reshape(tuple(map(int, tensor["shape"])))

@@ -1,0 +1,32 @@
+"""ONNX Runtime, on the GPU where its CUDA build finds one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+_PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
+
+
+class Engine:
+    """Runs windows one by one, so that the audio of a request never depends on what runs beside it."""
+
+    def __init__(self, folder: Path, precision: str, inputs: Mapping[str, list[int]]) -> None:
+        """Load the engine; its file decides the precision and the shapes."""
+        available = set(ort.get_available_providers())
+        providers = [name for name in _PROVIDERS if name in available]
+        self._session = ort.InferenceSession(folder / "model.onnx", providers=providers)
+
+    def run(self, windows: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
+        """Compute a batch of windows."""
+        count = len(next(iter(windows.values())))
+        outputs = [
+            self._session.run(None, {name: values[i : i + 1] for name, values in windows.items()})[0]
+            for i in range(count)
+        ]
+        return np.concatenate(outputs)
