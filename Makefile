@@ -5,14 +5,15 @@ VOICE ?= voices/random
 BUILD_ARGS ?=
 SERVE_ARGS ?=
 PERF_ARGS ?=
+STUDY_ARGS ?=
 TEST_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
-TYPED := preprocess postprocess sifigan_triton build_engines.py
+TYPED := preprocess postprocess sifigan_triton build_engines.py docker/select_models.py docker/healthcheck.py
 
 .DEFAULT_GOAL := help
-.PHONY: help check setup voice build demo serve perf test lint format lock clean
+.PHONY: help check setup voice build demo serve perf study test lint format lock clean
 .NOTPARALLEL:
 
 help: ## List the targets
@@ -24,7 +25,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "Names: VOICE=$(VOICE) (a voice's folder)  PYTHON=$(PYTHON) (3.11, or 3.12 untested)"
-	@echo "       BUILD_ARGS, SERVE_ARGS, PERF_ARGS, TEST_ARGS: passed on; make test TEST_ARGS='-m \"not server\"'"
+	@echo "       BUILD_ARGS, SERVE_ARGS, PERF_ARGS, STUDY_ARGS, TEST_ARGS: passed on; make test TEST_ARGS='-m \"not server\"'"
 
 check: ## Say whether this machine can run the project, installing nothing
 	@tools/check_machine.sh $(PYTHON)
@@ -32,11 +33,12 @@ check: ## Say whether this machine can run the project, installing nothing
 
 setup: $(VENV)/.installed ## Make the virtual environment
 
-$(VENV)/.packages: requirements.lock
+$(VENV)/.packages: requirements.lock requirements-nodeps.lock
 	@tools/check_machine.sh $(PYTHON)
 	@echo "== installing requirements.lock into $(VENV) (once; some minutes, about 2 GB)"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --only-binary=:all: -r requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps -r requirements-nodeps.lock
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.packages pyproject.toml requirements.in requirements-dev.in
@@ -64,6 +66,9 @@ serve: build ## Keep a server up on ports 8000 (HTTP), 8001 (gRPC), 8002 (metric
 perf: build ## Measure the ensemble with NVIDIA's perf_analyzer over HTTP and gRPC
 	$(BIN)/sifigan-triton perf $(PERF_ARGS)
 
+study: $(VENV)/.installed $(VOICE)/voice.json ## Repeat the performance study with every engine of this machine: docs/performance.md
+	$(BIN)/python -m benchmarks.study --voice $(VOICE) $(STUDY_ARGS)
+
 test: build ## Run the tests, those against a real Triton server included
 	$(BIN)/python -m pytest $(TEST_ARGS)
 
@@ -81,7 +86,7 @@ lock: $(VENV)/.installed ## Resolve requirements.in and requirements-dev.in into
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --no-header --no-annotate --only-binary :all: --upgrade \
 		--no-emit-index-url --no-emit-find-links -o $(VENV)/resolved.txt requirements.in requirements-dev.in
 	{ echo "# Made by \`make lock\` from requirements.in and requirements-dev.in, which say why each is there."; \
-		sed -E -e '/^(nvidia-|triton==)/{/^nvidia-pytriton==/!d;}' -e 's/\+[a-z0-9.]+$$//' $(VENV)/resolved.txt; \
+		sed -E -e '/^(nvidia-|cuda-|triton==)/{/^nvidia-pytriton==/!d;}' -e 's/\+[a-z0-9.]+$$//' $(VENV)/resolved.txt; \
 	} > requirements.lock
 
 clean: ## Remove what was set up and built; recordings, voices made by import and out/ stay

@@ -14,8 +14,8 @@ from sifigan_triton.build import BuildError, BuildOptions, build
 from sifigan_triton.build_options import AUTO, GATE_DATA, all_engines, auto_engines
 from sifigan_triton.engines import ENGINES, PLATFORMS, RUNTIMES, EngineKind, Precision
 from sifigan_triton.quality import parse_bounds
-from sifigan_triton.tensorrt_check import format_checks
-from sifigan_triton.tensorrt_library import TensorRTError
+from sifigan_triton.trt.check import check_voice, format_checks
+from sifigan_triton.trt.library import TensorRTError
 
 EPILOG = """examples:
   build_engines.py                                      the default voice, the fastest engine of this machine

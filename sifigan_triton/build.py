@@ -66,7 +66,8 @@ def _stage_engines(
     """Make and judge every engine whose published one is missing or out of date."""
     scratch = staging / ".graphs"
     scratch.mkdir()
-    builder = EngineBuilder(options, EngineMaker(model, settings, plan, scratch, report), report)
+    timing_cache = options.output.resolve().parent / ".tensorrt-timing.cache"
+    builder = EngineBuilder(options, EngineMaker(model, settings, plan, scratch, report, timing_cache), report)
     for kind in options.engines:
         made = _made_from(options, settings, kind)
         if up_to_date(options.output / kind.model / VERSION, kind, made):

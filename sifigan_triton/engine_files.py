@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from preprocess import Settings
-from sifigan_triton import export, tensorrt_build
+from sifigan_triton import export
 from sifigan_triton.engines import EngineKind
 from sifigan_triton.generator import Generator
 from sifigan_triton.halo import CropPlan
 from sifigan_triton.manifest import file_hash
 from sifigan_triton.precision import DTYPES
+from sifigan_triton.trt.build import build_plan
 
 Keep = tuple[str, ...]
+OPTIMUM_BATCH = 4
+"""Windows in a call for which TensorRT chooses its kernels: 10 s of audio with the default window."""
 
 
 @dataclass
@@ -29,6 +32,8 @@ class EngineMaker:
     scratch: Path
     """Folder for the graphs."""
     report: Callable[[str], None]
+    timing_cache: Path | None = None
+    """File in which TensorRT keeps the times of its kernels, so that the next build is shorter."""
     _graphs: dict[tuple[str, Keep], Path] = field(default_factory=dict)
 
     def make(self, kind: EngineKind, folder: Path, keep_fp32: Keep = ()) -> dict[str, Any]:
@@ -65,6 +70,12 @@ class EngineMaker:
 
     def _make_plan(self, kind: EngineKind, path: Path, keep_fp32: Keep) -> dict[str, Any]:
         graph = self.static_graph(kind.precision, keep_fp32)
-        plan = tensorrt_build.build_plan(graph, self.settings, report=self.report)
+        plan = build_plan(
+            graph,
+            self.settings,
+            optimum_batch=min(OPTIMUM_BATCH, self.settings.max_batch_size),
+            timing_cache=self.timing_cache,
+            report=self.report,
+        )
         path.write_bytes(plan.serialized)
         return {"onnx_sha256": file_hash(graph), **plan.machine}

@@ -199,8 +199,8 @@ def test_engine_of_an_earlier_build_is_pointed_out(
     assert not caplog.records
     build(replace(options, engines=(OPENVINO,), default_engine=None, window=48, f0_floor=500.0))
     assert [record.getMessage() for record in caplog.records] == [
-        f"{BF16.model} is of an earlier build with another window and f0_floor: build it with --engine openvino-bf16 or "
-        f"remove {options.output / BF16.model}"
+        f"{BF16.model} is of an earlier build with another window and f0_floor: build it with --engine openvino-bf16 "
+        f"or remove {options.output / BF16.model}"
     ]
 
 

@@ -17,6 +17,7 @@ class Engine:
     def __init__(self, folder: Path, precision: str, inputs: Mapping[str, list[int]]) -> None:
         """Load the engine; its file decides the precision and the shapes."""
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        torch.backends.cudnn.allow_tf32 = False  # FP32 means FP32: TF32 has 11 significant bits
         self._model = torch.jit.load(  # type: ignore[no-untyped-call]
             str(folder / "model.pt"), map_location=self._device
         ).eval()

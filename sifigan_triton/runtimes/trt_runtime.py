@@ -44,7 +44,7 @@ class Engine:
         if self._engine is None:
             raise RuntimeError(
                 f"{path} does not load in {trt.__name__} {trt.__version__}: it was built with another version or for "
-                "another GPU (`python -m sifigan_triton.tensorrt_manifest` on the model repository says which): build "
+                "another GPU (`python -m sifigan_triton.trt.manifest` on the model repository says which): build "
                 "it again on this machine"
             )
         self._context = self._engine.create_execution_context()
