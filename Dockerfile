@@ -1,0 +1,56 @@
+# The serving image, on NVIDIA's Triton image. docs/container.md explains it, and says what has not been tried.
+#
+#   toolchain   Python 3.11, the pinned packages, the project: builds engines; compose's service `build` runs it
+#   engines     the engines that need no GPU, built while the image is built
+#   serve       Triton, its models, the start-up and health checks; no compiler, no root
+
+ARG TRITON_VERSION=24.10
+
+FROM nvcr.io/nvidia/tritonserver:${TRITON_VERSION}-py3 AS toolchain
+# 24.10 has Python 3.10, the project needs 3.11: uv brings it.
+ARG PYTHON_VERSION=3.11
+ARG UV_VERSION=0.13.9
+# "cpu", or a CUDA version such as "cu126", which checking a TensorRT plan on its GPU needs.
+ARG TORCH_BACKEND=cpu
+# Bindings of the very version of the image's own TensorRT libraries, which they load: a plan is bound to it.
+ARG TENSORRT_BINDINGS=tensorrt-cu12-bindings==10.5.0
+ENV VIRTUAL_ENV=/opt/venv \
+    UV_PYTHON_INSTALL_DIR=/opt/python \
+    PATH=/opt/venv/bin:${PATH} \
+    HOME=/tmp
+WORKDIR /opt/sifigan
+COPY docker/install_toolchain.sh docker/tensorrt.py docker/
+COPY requirements.in requirements.lock requirements-nodeps.lock ./
+RUN docker/install_toolchain.sh
+COPY . .
+# The user that NVIDIA's image has for serving; what it writes in /models a volume of compose keeps.
+RUN install -d -o 1000 -g 1000 /models voices && chown -R 1000:1000 voices
+USER 1000:1000
+ENTRYPOINT ["/opt/nvidia/nvidia_entrypoint.sh", "docker/build_models.sh"]
+
+FROM toolchain AS engines
+ARG VOICE=voices/random
+ARG ENGINES="onnx-fp32 pt-fp32 openvino-fp32"
+ARG DEFAULT_ENGINE=
+ARG BUILD_ARGS=
+RUN docker/build_models.sh
+
+FROM nvcr.io/nvidia/tritonserver:${TRITON_VERSION}-py3 AS serve
+COPY docker/remove_compilers.sh /opt/sifigan/docker/
+RUN /opt/sifigan/docker/remove_compilers.sh && install -d -o 1000 -g 1000 /models
+# FP32 unless a model asks for BF16: by itself OpenVINO computes in BF16 where the CPU has it, and Triton's backend cannot ask for FP32.
+COPY docker/openvino-plugins.xml /opt/tritonserver/backends/openvino/plugins.xml
+COPY docker/entrypoint.sh docker/select_models.py docker/healthcheck.py /opt/sifigan/docker/
+COPY sifigan_triton/__init__.py /opt/sifigan/sifigan_triton/
+COPY sifigan_triton/trt/__init__.py sifigan_triton/trt/manifest.py /opt/sifigan/sifigan_triton/trt/
+COPY LICENSE NOTICE /opt/sifigan/
+COPY --from=engines /models/repository /opt/sifigan/models
+USER 1000:1000
+# FP32 means FP32: without this PyTorch and ONNX Runtime compute convolutions in TF32 (11 significant bits) on the GPU.
+ENV NVIDIA_TF32_OVERRIDE=0
+EXPOSE 8000 8001 8002
+# An inference, not /v2/health/ready: Triton 2.51 stays ready when the process behind a Python model has died.
+HEALTHCHECK --interval=60s --timeout=30s --start-period=180s --retries=3 \
+    CMD ["python3", "/opt/sifigan/docker/healthcheck.py"]
+# NVIDIA's entry point prepares the driver's libraries, then runs its arguments. Run with --shm-size=1g (docs/container.md).
+ENTRYPOINT ["/opt/nvidia/nvidia_entrypoint.sh", "/opt/sifigan/docker/entrypoint.sh"]

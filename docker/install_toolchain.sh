@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Install what building engines needs: Python, the pinned packages, TensorRT's bindings. A step of the Dockerfile.
+set -euo pipefail
+
+: "${UV_VERSION:?}" "${PYTHON_VERSION:?}" "${VIRTUAL_ENV:?}" "${TORCH_BACKEND:?}" "${TENSORRT_BINDINGS:?}"
+
+python3 -m pip install --no-cache-dir "uv==${UV_VERSION}"
+uv venv --python "${PYTHON_VERSION}" "${VIRTUAL_ENV}"
+# requirements.in says which packages, requirements.lock which versions: those that the tests have run with.
+uv pip install --no-cache --only-binary :all: --torch-backend "${TORCH_BACKEND}" \
+    --constraint requirements.lock --requirement requirements.in
+uv pip install --no-cache --no-deps --only-binary :all: --requirement requirements-nodeps.lock
+# Without its dependencies: the libraries are the image's own, of the version that will serve.
+uv pip install --no-cache --no-deps --only-binary :all: "${TENSORRT_BINDINGS}"
+packages=$("${VIRTUAL_ENV}/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+cp docker/tensorrt.py "${packages}/tensorrt.py"

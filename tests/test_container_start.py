@@ -1,0 +1,201 @@
+"""The serving container's start-up and health check, with stand-ins for the server and for nvidia-smi."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.container_scripts import DOCKER, fake, run
+
+
+def add_model(repository: Path, name: str, config: str = "", built: bool = True) -> None:
+    """Add a model to a repository."""
+    (repository / name / ("1" if built else "")).mkdir(parents=True)
+    (repository / name / "config.pbtxt").write_text(config, encoding="utf-8")
+
+
+def ensemble(*steps: str) -> str:
+    """Return what is read of an ensemble's config.pbtxt."""
+    return "".join(f'  step {{\n    model_name: "{step}"\n  }}\n' for step in steps)
+
+
+GPU_GROUP = "instance_group {\n  kind: KIND_GPU\n  count: 1\n}\n"
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """An engine for the CPU behind `sifigan`, one for the GPU, one that is not built, and their ensembles."""
+    folder = tmp_path / "baked"
+    add_model(folder, "preprocess")
+    add_model(folder, "sifigan-a")
+    add_model(folder, "sifigan-trt-fp16", GPU_GROUP)
+    add_model(folder, "sifigan-b", built=False)
+    add_model(folder, "sifigan", ensemble("preprocess", "sifigan-a"))
+    add_model(folder, "sifigan-ensemble-trt-fp16", ensemble("preprocess", "sifigan-trt-fp16"))
+    add_model(folder, "sifigan-ensemble-b", ensemble("preprocess", "sifigan-b"))
+    add_model(folder, "sifigan-around-b", ensemble("sifigan-ensemble-b"))
+    return folder
+
+
+def start(
+    baked: Path, tmp_path: Path, *arguments: str, gpu: bool = False, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the entry point with a server that prints its arguments, on a machine with or without a GPU."""
+    fake(tmp_path / "bin" / "nvidia-smi", f"exit {0 if gpu else 9}\n")
+    server = fake(tmp_path / "bin" / "tritonserver")
+    folders = {"SIFIGAN_BAKED": str(baked), "SIFIGAN_BUILT": str(tmp_path / "built")}
+    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+    return run(DOCKER / "entrypoint.sh", *arguments, PATH=path, TRITONSERVER=str(server), **folders, **environment)
+
+
+def loaded(done: subprocess.CompletedProcess[str]) -> set[str]:
+    """Return the models that a server was told to load."""
+    assert done.returncode == 0, done.stderr
+    return {line.removeprefix("--load-model=") for line in done.stdout.splitlines() if line.startswith("--load-model=")}
+
+
+def test_start_loads_what_can_be_loaded(repository: Path, tmp_path: Path) -> None:
+    done = start(repository, tmp_path, "--log-verbose=1")
+    assert loaded(done) == {"preprocess", "sifigan-a", "sifigan"}
+    assert f"--model-repository={repository}" in done.stdout
+    assert done.stdout.splitlines()[-1] == "--log-verbose=1"
+    for reason in (
+        "sifigan-b is left out: it has a config.pbtxt but has not been built",
+        "sifigan-trt-fp16 is left out: it needs an NVIDIA GPU and there is none",
+        "sifigan-ensemble-b is left out: its step sifigan-b is left out: it has a config.pbtxt but has not been built",
+        "sifigan-around-b is left out: its step sifigan-ensemble-b is left out",
+    ):
+        assert reason in done.stderr
+
+
+def test_start_on_a_gpu_loads_the_gpu_engines(repository: Path, tmp_path: Path) -> None:
+    done = start(repository, tmp_path, gpu=True)
+    assert loaded(done) >= {"sifigan-trt-fp16", "sifigan-ensemble-trt-fp16"}
+    assert "NVIDIA GPU" not in done.stderr
+
+
+def test_start_prefers_what_the_build_service_made(repository: Path, tmp_path: Path) -> None:
+    shutil.copytree(repository, tmp_path / "built")
+    assert f"--model-repository={tmp_path / 'built'}" in start(repository, tmp_path).stdout
+
+
+def test_start_loads_wanted_models_only(repository: Path, tmp_path: Path) -> None:
+    assert loaded(start(repository, tmp_path, SIFIGAN_MODELS="sifigan sifigan-a")) == {"sifigan", "sifigan-a"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"SIFIGAN_GPU": "yes"}, "nvidia-smi finds no GPU: run the container with --gpus"),
+        ({"SIFIGAN_MODELS": "sifigan-trt-fp16"}, "cannot serve sifigan-trt-fp16: it needs an NVIDIA GPU"),
+        (
+            {"SIFIGAN_MODELS": "nobody"},
+            "cannot serve nobody: it is not in the repository, which has preprocess, sifigan",
+        ),
+    ],
+    ids=["no GPU", "no GPU for a model", "unknown model"],
+)
+def test_start_refused(repository: Path, tmp_path: Path, environment: dict[str, str], message: str) -> None:
+    done = start(repository, tmp_path, **environment)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert message in done.stderr
+
+
+def test_start_refused_on_an_empty_repository(tmp_path: Path) -> None:
+    (tmp_path / "baked").mkdir()
+    done = start(tmp_path / "baked", tmp_path)
+    assert done.returncode == 1
+    assert "cannot serve sifigan: it is not in the repository, which has no models" in done.stderr
+
+
+def test_start_refused_for_a_plan_of_another_machine(repository: Path, tmp_path: Path) -> None:
+    version = repository / "sifigan-trt-fp16" / "1"
+    (version / "model.plan").touch()
+    (version / "manifest.json").write_text(json.dumps({"engine": "trt-fp16", "tensorrt_version": "1.2.3"}))
+    done = start(repository, tmp_path, gpu=True)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "1.2.3" in done.stderr
+
+
+# The health check, with a stand-in for the server
+
+
+METADATA = {
+    "inputs": [
+        {"name": "f0", "datatype": "FP32", "shape": [-1]},
+        {"name": "mcep", "datatype": "FP32", "shape": [-1, 40]},
+        {"name": "bap", "datatype": "FP32", "shape": [-1, 3]},
+        {"name": "seed", "datatype": "INT64", "shape": [1]},
+    ]
+}
+
+
+@pytest.fixture
+def answers() -> Iterator[tuple[str, dict[str, Any]]]:
+    """A server whose inferences give what the test puts under "infer"; it keeps the request under "asked"."""
+    said: dict[str, Any] = {}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._answer(200, METADATA)
+
+        def do_POST(self) -> None:
+            said["asked"] = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            self._answer(*said["infer"])
+
+        def _answer(self, status: int, body: Any) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(json.dumps(body).encode())
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}", said
+        server.shutdown()
+
+
+def waveform(*samples: float) -> dict[str, Any]:
+    """Return an answer with these samples."""
+    return {"outputs": [{"name": "waveform", "data": samples}]}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "exit_status", "message"),
+    [
+        (200, waveform(0.0, 0.1, 0.2, 0.3), 0, "healthy: 4 samples"),
+        (200, waveform(0.0, math.nan), 1, "unhealthy: sifigan returned samples that are not finite"),
+        (200, waveform(), 1, "unhealthy: sifigan returned 0 samples for 2 frames"),
+        (200, waveform(0.0, 0.1, 0.2), 1, "unhealthy: sifigan returned 3 samples for 2 frames"),
+        (500, {"error": "Stub process is not healthy"}, 1, "answers 500: {"),
+    ],
+    ids=["audio", "NaN", "nothing", "half a frame", "refused"],
+)
+def test_health(
+    answers: tuple[str, dict[str, Any]], status: int, body: dict[str, Any], exit_status: int, message: str
+) -> None:
+    address, said = answers
+    said["infer"] = (status, body)
+    done = run(sys.executable, DOCKER / "healthcheck.py", "--address", address)
+    assert done.returncode == exit_status
+    assert message in done.stdout
+    assert [(tensor["name"], tensor["shape"]) for tensor in said["asked"]["inputs"]] == [
+        ("f0", [2]),
+        ("mcep", [2, 40]),
+        ("bap", [2, 3]),
+    ]
