@@ -19,6 +19,8 @@ a voice trained with the public SiFi-GAN code:
   sifigan-triton import --checkpoint checkpoint-400000steps.pkl --stats train.joblib --generator sifigan.yaml \\
       --output voices/mine
   python build_engines.py --voice voices/mine
+does an engine of reduced precision sound the same?
+  sifigan-triton compare fp32.wav fp16.wav --precision fp16
 
 `sifigan-triton COMMAND --help` explains each command.
 """
@@ -29,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s: %(message)s")
     try:
-        args.run(args)
+        status: int | None = args.run(args)
     except KeyboardInterrupt:
         return 130
     except (ValueError, OSError, RuntimeError) as error:
@@ -37,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         print(f"sifigan-triton {args.command}: {error}", file=sys.stderr)
         return 1
-    return 0
+    return status or 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -51,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-v", "--verbose", action="store_true", help="log progress, and show where an error arose")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def command(name: str, run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+    def command(name: str, run: _Run, text: str) -> argparse.ArgumentParser:
         sub = subparsers.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         sub.set_defaults(run=run)
         return sub
@@ -62,7 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-_Command = Callable[[str, Callable[[argparse.Namespace], None], str], argparse.ArgumentParser]
+_Run = Callable[[argparse.Namespace], int | None]
+"""Runs a command; returns its exit status if that is not 0."""
+_Command = Callable[[str, _Run, str], argparse.ArgumentParser]
 
 
 def _add_voice_commands(command: _Command) -> None:
@@ -112,6 +116,35 @@ def _add_audio_commands(command: _Command) -> None:
     sub.add_argument("input", type=Path, metavar="IN.wav", help="WAV, FLAC or OGG, any rate and channel count")
     _add_voice(sub)
     _add_synthesis(sub)
+
+    _add_compare(command)
+
+
+def _add_compare(command: _Command) -> None:
+    sub = command("compare", commands.compare, "say how much two recordings differ: a table of quality metrics")
+    sub.add_argument("reference", type=Path, metavar="REF.wav", help="WAV, FLAC or OGG of 24 kHz")
+    sub.add_argument("test", type=Path, metavar="TEST.wav", help="the same rate; for parity the same length")
+    sub.add_argument(
+        "--mode",
+        choices=["parity", "recording"],
+        default="parity",
+        help="parity (default): two engines of one voice on the same request; recording: a recording against a vocoder",
+    )
+    sub.add_argument("--precision", choices=["fp32", "fp16", "bf16"], help="hold it to the bounds of such an engine")
+    sub.add_argument(
+        "--bound",
+        action="append",
+        metavar="NAME=VALUE",
+        help="a bound, such as snr=45, repeatable; broken: exit status 1",
+    )
+    sub.add_argument("--features", type=Path, metavar="F.npz", help="features of the request: its F0 is used for both")
+    sub.add_argument(
+        "--range-db",
+        type=float,
+        default=80.0,
+        help="dB below a frame's strongest frequency that are compared by mcd and envelope (default: %(default)g)",
+    )
+    sub.add_argument("--json", type=Path, metavar="OUT.json", help="write all figures")
 
 
 def _add_voice(sub: argparse.ArgumentParser) -> None:

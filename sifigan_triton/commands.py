@@ -46,7 +46,11 @@ def serve(args: argparse.Namespace) -> None:
     """Run the server in the foreground."""
     from sifigan_triton.server import TritonServer
     from sifigan_triton.staging import servable_models
+    from sifigan_triton.trt.manifest import check_repository
 
+    problems = check_repository(args.model_repository)
+    if problems:
+        raise RuntimeError("\n".join(problems))
     with TritonServer(
         args.model_repository,
         host=args.host,
@@ -84,6 +88,15 @@ def synthesize(args: argparse.Namespace) -> None:
         title = f"{args.input.name}, f0_factor {args.f0_factor:g}"
         synthesize_to_files(client, features, args.f0_factor, args.output, args.plot, title, args.seed)
     print(f"{args.output}: {features.seconds:.2f} s")
+
+
+def compare(args: argparse.Namespace) -> int:
+    """Compare two recordings; returns 1 if a bound is broken."""
+    from sifigan_triton.quality.command import compare
+
+    verdict = compare(args)
+    print(verdict.table())
+    return 0 if verdict.passed else 1
 
 
 def demo(args: argparse.Namespace) -> None:

@@ -1,0 +1,200 @@
+"""The performance study, repeated: every engine that this machine can build, bare and behind the ensemble.
+
+    make study        (python -m benchmarks.study [--voice voices/random] [--requests 5] [--rounds 2])
+
+Builds the engines into `build/study` with a window of 627 frames, so that the study's request, 3.135 s of singing, is
+exactly one window of a static engine; serves them with the wheel's Triton; lets perf_analyzer measure each engine over
+gRPC, one request at a time, first bare (the engine's own tensors) and then behind its ensemble (the features); goes
+through all engines before it begins again; takes the median over the rounds; and writes the table between the marks of
+`docs/performance.md`, beside the study's own table and the figures of the quality gate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.tracks import DATA, shipped
+from preprocess import Settings, preprocess
+from sifigan_triton.atomic import atomic_file
+from sifigan_triton.build import BuildOptions, build
+from sifigan_triton.build_options import all_engines
+from sifigan_triton.engines import ENGINES, EngineKind
+from sifigan_triton.halo import crop_plan
+from sifigan_triton.manifest import read_manifest
+from sifigan_triton.perf_analyzer import PerfResult, PerfSettings, run
+from sifigan_triton.repository import window_tensors
+from sifigan_triton.server import TritonServer
+from sifigan_triton.staging import VERSION, servable_models
+from sifigan_triton.voices import load_voice
+
+FRAMES = 627
+F0_FLOOR = 70.0
+REQUEST = DATA / f"frames-{FRAMES}.json"
+DOCUMENT = Path("docs/performance.md")
+BEGIN, END = "<!-- study: written by `make study` -->", "<!-- study: end -->"
+
+STUDY = {"pt-fp32": 21.5, "onnx-fp32": 17.7, "trt-fp32": 27.9, "pt-fp16": 38.9, "onnx-fp16": 36.8, "trt-fp16": 63.7}
+"""Requests a second that the study measured on an unnamed GPU: bare engines, batch 1, 627 frames."""
+NOT_HERE = {
+    "trt": "needs TensorRT and an NVIDIA GPU",
+    "pt-fp16": "PyTorch has no fast FP16 convolutions on a CPU",
+}
+
+
+@dataclass
+class Row:
+    """What was measured of one engine."""
+
+    kind: EngineKind
+    bare: list[PerfResult] = field(default_factory=list)
+    ensemble: list[PerfResult] = field(default_factory=list)
+
+
+def engines_here() -> tuple[EngineKind, ...]:
+    """Return the engines to measure on this machine."""
+    gpu = torch.cuda.is_available()
+    return tuple(kind for kind in all_engines() if gpu or kind.name != "pt-fp16")
+
+
+def write_bare_request(path: Path, settings: Settings, kind: EngineKind) -> None:
+    """Write what an engine gets for the study's request as a file for perf_analyzer; it must be one window."""
+    (request,) = shipped(f"frames-{FRAMES}")
+    windows = preprocess(request.f0, request.mcep, request.bap, settings)
+    entry = {}
+    for tensor in window_tensors(settings, kind.static):
+        (values,) = getattr(windows, tensor.name)
+        content = base64.b64encode(np.ascontiguousarray(values).tobytes()).decode("ascii")
+        entry[tensor.name] = {"content": {"b64": content}, "shape": list(values.shape)}
+    path.write_text(json.dumps({"data": [entry]}), encoding="ascii")
+
+
+def measure(voice_folder: Path, folder: Path, requests: int, rounds: int) -> list[Row]:
+    """Build, serve and measure."""
+    kinds = engines_here()
+    repository = folder / "models"
+    options = BuildOptions(voice_folder, repository, kinds, window=FRAMES, f0_floor=F0_FLOOR, max_batch_size=8)
+    build(options, report=lambda line: print(line, flush=True))
+    voice, _ = load_voice(voice_folder)
+    settings = Settings(voice, FRAMES, crop_plan(voice, FRAMES, F0_FLOOR).halo, F0_FLOOR, options.max_batch_size)
+    rows = [Row(kind) for kind in kinds]
+    how = PerfSettings(requests=requests)
+    models = servable_models(repository)
+    with TritonServer(repository, http_port=0, grpc_port=0, metrics_port=0, models=models) as server:
+        for number in range(1, rounds + 1):
+            for row in rows:
+                print(f"round {number} of {rounds}: {row.kind.name}", flush=True)
+                bare = folder / f"{'static' if row.kind.static else 'dynamic'}.json"
+                write_bare_request(bare, settings, row.kind)
+                row.bare.append(run(row.kind.model, server.grpc_url, "grpc", bare, 1, how))
+                row.ensemble.append(run(row.kind.ensemble, server.grpc_url, "grpc", REQUEST, 1, how))
+    return rows
+
+
+def format_rows(rows: list[Row], repository: Path) -> str:
+    """Return the tables as Markdown: speed beside the study's, then quality."""
+    base = next(row for row in rows if row.kind.name == "pt-fp32")
+    base_rate = _median(base.bare, "throughput")
+    lines = [
+        "| engine | the study, infer/s | against its pt-fp32 | here, bare, infer/s | against pt-fp32 | p50 ms | p95 ms "
+        "| ensemble, infer/s | p50 ms | p95 ms | audio s/s |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    measured = {row.kind.name: row for row in rows}
+    for kind in ENGINES.values():
+        study = STUDY.get(kind.name)
+        cells = [kind.name, *(("", "") if study is None else (f"{study:.1f}", f"{study / STUDY['pt-fp32']:.2f}"))]
+        row = measured.get(kind.name)
+        if row is None:
+            reason = NOT_HERE.get(kind.runtime) or NOT_HERE.get(kind.name, "not built here")
+            cells += [f"not run: {reason}", *[""] * 7]
+        else:
+            rate, served = _median(row.bare, "throughput"), _median(row.ensemble, "throughput")
+            cells += [f"{rate:.2f}", f"{rate / base_rate:.2f}"]
+            cells += [f"{_median(row.bare, name):.0f}" for name in ("p50_ms", "p95_ms")]
+            cells += [f"{served:.2f}", *(f"{_median(row.ensemble, name):.0f}" for name in ("p50_ms", "p95_ms"))]
+            cells.append(f"{served * FRAMES * 0.005:.2f}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, "", *_quality(rows, repository)])
+
+
+def _median(results: list[PerfResult], name: str) -> float:
+    return statistics.median(getattr(result, name) for result in results)
+
+
+def _quality(rows: list[Row], repository: Path) -> list[str]:
+    """Return the worst figures of each engine's quality gate as a Markdown table."""
+    qualities = {row.kind.name: read_manifest(repository / row.kind.model / VERSION)["quality"] for row in rows}
+    names = list(next(iter(qualities.values()))["overall"])
+    lines = [f"| engine | judged on | {' | '.join(names)} |", f"| --- | --- |{' ---: |' * len(names)}"]
+    for name, quality in qualities.items():
+        what = "its edges" if ENGINES[name].precision == "fp32" else "`measurement_data`"
+        lines.append(f"| {name} | {what} | {' | '.join(_figure(quality['overall'][key]) for key in names)} |")
+    if not all(quality["pitched"] for quality in qualities.values()):
+        lines += [
+            "",
+            "A voice whose output is noise is judged by finite samples and SNR only; the empty columns need a pitch.",
+        ]
+    return lines
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
+
+
+def describe_machine(voice: str) -> str:
+    """Return one paragraph: date, hardware, versions."""
+    cpu = next(
+        (
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
+        platform.machine(),
+    )
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no NVIDIA GPU"
+    packages = ("torch", "onnxruntime", "openvino", "nvidia-pytriton", "tritonclient")
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
+    return (
+        f"Taken on {datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d} by `make study` on "
+        f"{len(os.sched_getaffinity(0))} cores ({cpu}), {gpu}; {versions}; voice `{voice}`."
+    )
+
+
+def write_document(text: str, document: Path = DOCUMENT) -> None:
+    """Put the text between the marks of the document."""
+    before, rest = document.read_text(encoding="utf-8").split(BEGIN)
+    after = rest.split(END)[1]
+    with atomic_file(document) as file:
+        file.write(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}".encode())
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--voice", type=Path, default=Path("voices/random"))
+    parser.add_argument("--requests", type=int, default=5, help="requests in a window of perf_analyzer, at least")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--folder", type=Path, default=Path("build/study"))
+    args: Any = parser.parse_args(arguments)
+    args.folder.mkdir(parents=True, exist_ok=True)
+    rows = measure(args.voice, args.folder, args.requests, args.rounds)
+    tables = format_rows(rows, args.folder / "models")
+    print(tables)
+    write_document(f"{describe_machine(args.voice.name)}\n\n{tables}")
+
+
+if __name__ == "__main__":
+    main()
