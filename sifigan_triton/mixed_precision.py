@@ -62,18 +62,23 @@ def measure_groups(
     return sorted(measured, key=lambda group: group.snr_db)
 
 
-def fewest_to_keep(groups: Sequence[GroupNoise], snr_bound_db: float) -> int:
-    """Return how many of the noisiest groups have to stay in FP32 for the rest to reach a signal-to-noise ratio.
+def fewest_to_keep(groups: Sequence[GroupNoise], bound_db: float, kept: int, measured_db: float | None) -> int:
+    """Return how many of the noisiest groups have to stay in FP32 to reach a signal-to-noise ratio.
 
-    Rounding errors of different layers are independent, so that their powers add up.
+    Rounding errors of different layers are independent, so that their powers add up; a runtime that rounds less often
+    than was assumed makes a constant share of the noise.
 
     Args:
         groups: the measured groups, the noisiest first.
-        snr_bound_db: what to reach.
+        bound_db: what to reach.
+        kept: groups that an engine, already made, keeps in FP32.
+        measured_db: its signal-to-noise ratio; None if it is not known.
 
     """
-    allowed = 10.0 ** (-snr_bound_db / 10.0)
-    return next(kept for kept in range(len(groups) + 1) if sum(g.noise for g in groups[kept:]) <= allowed)
+    assumed = sum(group.noise for group in groups[kept:])
+    share = 1.0 if measured_db is None or not assumed else 10.0 ** (-measured_db / 10.0) / assumed
+    allowed = 10.0 ** (-bound_db / 10.0)
+    return next(k for k in range(len(groups) + 1) if share * sum(g.noise for g in groups[k:]) <= allowed)
 
 
 def format_groups(groups: Sequence[GroupNoise], kept: Sequence[str]) -> str:
@@ -85,7 +90,7 @@ def format_groups(groups: Sequence[GroupNoise], kept: Sequence[str]) -> str:
     ]
     share = sum(group.share for group in groups if group.name in kept)
     rest = sum(group.noise for group in groups if group.name not in kept)
-    expected = f"{-10.0 * np.log10(rest):.1f} dB expected" if rest else "nothing reduced"
+    expected = f"{-10.0 * np.log10(rest):.1f} dB by the sum of the others" if rest else "nothing reduced"
     return "\n".join(
         [*lines, f"{len(kept)} of {len(groups)} groups in FP32, {share:.1%} of the arithmetic; {expected}"]
     )

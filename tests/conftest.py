@@ -14,9 +14,9 @@ import torch
 from preprocess import Settings, Voice
 from sifigan_triton import engine_build, export
 from sifigan_triton.build import BuildOptions, build
+from sifigan_triton.engines import ENGINES
 from sifigan_triton.generator import Generator
 from sifigan_triton.halo import crop_plan
-from sifigan_triton.engines import ENGINES
 from sifigan_triton.server import TritonServer
 from sifigan_triton.voices import RANDOM_CARD, random_voice, save_voice
 from tests.small_build import OPENVINO

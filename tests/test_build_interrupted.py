@@ -30,7 +30,7 @@ def _one_thread() -> Iterator[None]:
     [pytest.param(export, "export_onnx", id="export"), pytest.param(engine_build, "judge_engine", id="gate")],
 )
 @pytest.mark.parametrize(
-    "error", [GateError("3 dB"), KeyboardInterrupt(), OSError("No space left")], ids=lambda e: type(e).__name__
+    "error", [GateError("3 dB", 3.0), KeyboardInterrupt(), OSError("No space left")], ids=lambda e: type(e).__name__
 )
 def test_failed_build_leaves_the_previous_one(
     options: BuildOptions,

@@ -15,9 +15,9 @@ from preprocess import Windows
 from preprocess.voice import PdIndexing, Voice
 from preprocess.windows import split
 from sifigan_triton.engine import NarrowingEngine, PolyphaseUpsample
-from sifigan_triton.quality import snr_db
 from sifigan_triton.generator import Generator
 from sifigan_triton.halo import Span
+from sifigan_triton.quality import snr_db
 from tests.small_voice import (
     FloatArray,
     Inputs,

@@ -12,7 +12,6 @@ import onnxruntime as ort
 import pytest
 import torch
 from onnx import TensorProto
-from sifigan_triton.quality import snr_db
 
 from preprocess import Settings, Voice, Windows
 from preprocess.windows import split
@@ -30,6 +29,7 @@ from sifigan_triton.export import (
 from sifigan_triton.generator import Generator
 from sifigan_triton.halo import CropPlan
 from sifigan_triton.precision import layer_groups
+from sifigan_triton.quality import snr_db
 from tests.small_voice import (
     FloatArray,
     Inputs,

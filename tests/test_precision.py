@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from sifigan_triton.quality import snr_db
 
 from preprocess.windows import split
 from sifigan_triton.emulation import WideSums
 from sifigan_triton.engine import NarrowingEngine
 from sifigan_triton.generator import Generator
 from sifigan_triton.precision import in_precision, layer_groups
+from sifigan_triton.quality import snr_db
 from tests.small_voice import (
     one_thread,
     random_inputs,
