@@ -9,13 +9,11 @@ import sys
 from pathlib import Path
 from typing import get_args
 
-from preprocess.voice import VoiceError
 from sifigan_triton.build import BuildError, BuildOptions, build
 from sifigan_triton.build_options import AUTO, GATE_DATA, all_engines, auto_engines
 from sifigan_triton.engines import ENGINES, PLATFORMS, RUNTIMES, EngineKind, Precision
 from sifigan_triton.quality import parse_bounds
 from sifigan_triton.trt.check import check_voice, format_checks
-from sifigan_triton.trt.library import TensorRTError
 
 EPILOG = """examples:
   build_engines.py                                      the default voice, the fastest engine of this machine
@@ -38,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
             build(_options(args), report=_say)
     except KeyboardInterrupt:
         return 130
-    except (BuildError, TensorRTError, VoiceError, ValueError, OSError) as error:
+    except (RuntimeError, ValueError, OSError) as error:
         print(f"build_engines.py: {error}", file=sys.stderr)
         return 1
     return 0
@@ -82,6 +80,9 @@ def _kinds(names: list[str], precision: Precision | None) -> tuple[EngineKind, .
             kinds.append(ENGINES[full])
         else:
             kinds.append(ENGINES[name])
+    other = [kind.name for kind in kinds if precision not in (None, kind.precision)]
+    if other:
+        raise BuildError(f"--precision is {precision}, but --engine names {', '.join(other)}: leave one of them out")
     return tuple(dict.fromkeys(kinds))
 
 

@@ -19,7 +19,7 @@ import json
 import os
 import platform
 import statistics
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from benchmarks.tracks import DATA, shipped
 from preprocess import Settings, preprocess
 from sifigan_triton.atomic import atomic_file
 from sifigan_triton.build import BuildOptions, build
-from sifigan_triton.build_options import all_engines
+from sifigan_triton.build_options import all_engines, cpu_has_bf16
 from sifigan_triton.engines import ENGINES, EngineKind
 from sifigan_triton.halo import crop_plan
 from sifigan_triton.manifest import read_manifest
@@ -49,8 +49,10 @@ BEGIN, END = "<!-- study: written by `make study` -->", "<!-- study: end -->"
 STUDY = {"pt-fp32": 21.5, "onnx-fp32": 17.7, "trt-fp32": 27.9, "pt-fp16": 38.9, "onnx-fp16": 36.8, "trt-fp16": 63.7}
 """Requests a second that the study measured on an unnamed GPU: bare engines, batch 1, 627 frames."""
 NOT_HERE = {
-    "trt": "needs TensorRT and an NVIDIA GPU",
-    "pt-fp16": "PyTorch has no fast FP16 convolutions on a CPU",
+    "trt-fp32": "needs TensorRT and an NVIDIA GPU",
+    "trt-fp16": "needs TensorRT and an NVIDIA GPU",
+    "pt-fp16": "PyTorch computes FP16 on a CPU tens of times slower than FP32",
+    "openvino-bf16": "this CPU has no BF16: it would be openvino-fp32",
 }
 
 
@@ -64,15 +66,17 @@ class Row:
 
 
 def engines_here() -> tuple[EngineKind, ...]:
-    """Return the engines to measure on this machine."""
-    gpu = torch.cuda.is_available()
-    return tuple(kind for kind in all_engines() if gpu or kind.name != "pt-fp16")
+    """Return the engines to measure on this machine: those that can be built and compute in their own precision."""
+    left_out = set() if torch.cuda.is_available() else {"pt-fp16"}
+    if not cpu_has_bf16(Path("/proc/cpuinfo").read_text(encoding="utf-8")):
+        left_out.add("openvino-bf16")
+    return tuple(kind for kind in all_engines() if kind.name not in left_out)
 
 
 def write_bare_request(path: Path, settings: Settings, kind: EngineKind) -> None:
     """Write what an engine gets for the study's request as a file for perf_analyzer; it must be one window."""
     (request,) = shipped(f"frames-{FRAMES}")
-    windows = preprocess(request.f0, request.mcep, request.bap, settings)
+    windows = preprocess(request.f0, request.mcep, request.bap, replace(settings, dynamic=not kind.static))
     entry = {}
     for tensor in window_tensors(settings, kind.static):
         (values,) = getattr(windows, tensor.name)
@@ -118,16 +122,23 @@ def format_rows(rows: list[Row], repository: Path) -> str:
         cells = [kind.name, *(("", "") if study is None else (f"{study:.1f}", f"{study / STUDY['pt-fp32']:.2f}"))]
         row = measured.get(kind.name)
         if row is None:
-            reason = NOT_HERE.get(kind.runtime) or NOT_HERE.get(kind.name, "not built here")
-            cells += [f"not run: {reason}", *[""] * 7]
+            cells += [f"not run: {NOT_HERE.get(kind.name, 'not built here')}", *[""] * 7]
         else:
             rate, served = _median(row.bare, "throughput"), _median(row.ensemble, "throughput")
-            cells += [f"{rate:.2f}", f"{rate / base_rate:.2f}"]
+            cells += [f"{rate:.2f}{_mark(row.bare)}", f"{rate / base_rate:.2f}"]
             cells += [f"{_median(row.bare, name):.0f}" for name in ("p50_ms", "p95_ms")]
-            cells += [f"{served:.2f}", *(f"{_median(row.ensemble, name):.0f}" for name in ("p50_ms", "p95_ms"))]
+            cells += [
+                f"{served:.2f}{_mark(row.ensemble)}",
+                *(f"{_median(row.ensemble, name):.0f}" for name in ("p50_ms", "p95_ms")),
+            ]
             cells.append(f"{served * FRAMES * 0.005:.2f}")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, "", *_quality(rows, repository)])
+
+
+def _mark(results: list[PerfResult]) -> str:
+    """Mark what perf_analyzer did not find stable."""
+    return "" if all(result.stable for result in results) else "~"
 
 
 def _median(results: list[PerfResult], name: str) -> float:
@@ -173,10 +184,22 @@ def describe_machine(voice: str) -> str:
     )
 
 
+def parts(document: Path) -> tuple[str, str]:
+    """Return what stands before and behind the marks of a document.
+
+    Raises:
+        ValueError: if they are not there.
+
+    """
+    text = document.read_text(encoding="utf-8")
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise ValueError(f"{document} lacks the marks {BEGIN} and {END}: put them where the tables are to stand")
+    return text.split(BEGIN)[0], text.split(END)[1]
+
+
 def write_document(text: str, document: Path = DOCUMENT) -> None:
     """Put the text between the marks of the document."""
-    before, rest = document.read_text(encoding="utf-8").split(BEGIN)
-    after = rest.split(END)[1]
+    before, after = parts(document)
     with atomic_file(document) as file:
         file.write(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}".encode())
 
@@ -189,6 +212,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=Path("build/study"))
     args: Any = parser.parse_args(arguments)
+    parts(DOCUMENT)  # before anything is measured
     args.folder.mkdir(parents=True, exist_ok=True)
     rows = measure(args.voice, args.folder, args.requests, args.rounds)
     tables = format_rows(rows, args.folder / "models")

@@ -59,21 +59,22 @@ def _broken_ensembles(configs: dict[str, str], left_out: dict[str, str]) -> dict
 
 
 def choose(repository: Path, wanted: list[str], gpu: bool) -> tuple[list[str], dict[str, str]]:
-    """Return what to load: the wanted models, or all that can be loaded, and why the others are left out.
+    """Return what to load: `sifigan` and the wanted models, or all that can be loaded, and why the others are left out.
 
     Raises:
-        SelectionError: if a wanted model, or else the ensemble `sifigan`, cannot be loaded.
+        SelectionError: if a wanted model or the ensemble `sifigan` cannot be loaded.
 
     """
     loadable, left_out = select_models(repository, gpu)
-    for name in wanted or [MAIN]:
+    chosen = list(dict.fromkeys([MAIN, *wanted]))  # the health check calls the ensemble `sifigan`
+    for name in chosen:
         if name not in loadable:
             reason = left_out.get(name, f"it is not in the repository, which has {', '.join(loadable) or 'no models'}")
             raise SelectionError(
                 f"{repository}: cannot serve {name}: {reason}. Build it with `docker compose run --rm build`, or "
                 "choose another engine behind `sifigan` with DEFAULT_ENGINE"
             )
-    return wanted or loadable, left_out
+    return chosen if wanted else loadable, left_out
 
 
 def main(arguments: list[str] | None = None) -> int:

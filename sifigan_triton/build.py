@@ -18,9 +18,11 @@ from sifigan_triton.engines import ENGINES, EngineKind
 from sifigan_triton.generator import Generator
 from sifigan_triton.halo import CropPlan, crop_plan
 from sifigan_triton.manifest import Manifest, made_from, read_manifest, up_to_date, write_manifest
+from sifigan_triton.precision import check_groups
 from sifigan_triton.repository import render_configs
 from sifigan_triton.runtimes import runtime_file
 from sifigan_triton.staging import VERSION, publish, stage_ensemble, stage_model, stage_package, staging_folder
+from sifigan_triton.trt.manifest import problems, read_machine
 from sifigan_triton.voices import VOICE_FILE, load_voice
 
 __all__ = ["BuildError", "BuildOptions", "GateError", "build"]
@@ -48,6 +50,8 @@ def build(options: BuildOptions, report: Report = logger.info) -> list[Path]:
     """
     options.check()
     voice, model = load_voice(options.voice)
+    if not isinstance(options.keep_fp32, str):
+        check_groups(model, options.keep_fp32)
     plan = crop_plan(voice, options.window, options.f0_floor)
     settings = Settings(voice, plan.window, plan.halo, plan.f0_floor, options.max_batch_size)
     report(format_plan(voice, plan))
@@ -66,11 +70,12 @@ def _stage_engines(
     """Make and judge every engine whose published one is missing or out of date."""
     scratch = staging / ".graphs"
     scratch.mkdir()
-    timing_cache = options.output.resolve().parent / ".tensorrt-timing.cache"
+    timing_cache = staging.parent / ".tensorrt-timing.cache"
     builder = EngineBuilder(options, EngineMaker(model, settings, plan, scratch, report, timing_cache), report)
     for kind in options.engines:
-        made = _made_from(options, settings, kind)
-        if up_to_date(options.output / kind.model / VERSION, kind, made):
+        made, published = _made_from(options, settings, kind), options.output / kind.model / VERSION
+        fits = kind.runtime != "trt" or not problems(read_manifest(published), read_machine())
+        if fits and up_to_date(published, kind, made):
             report(f"{kind.model}: up to date")
             continue
         folder = staging / kind.model / VERSION
@@ -80,9 +85,8 @@ def _stage_engines(
 
 
 def _made_from(options: BuildOptions, settings: Settings, kind: EngineKind) -> Manifest:
-    return made_from(
-        options.voice, settings, kind, options.keep_fp32 if kind.precision == "fp16" else (), options.bounds
-    )
+    keep = options.keep_fp32 if kind.precision == "fp16" else ()
+    return made_from(options.voice, settings, kind, keep, options.bounds_of(kind), options.gate_data)
 
 
 def _stage_models(options: BuildOptions, settings: Settings, staging: Path) -> None:
@@ -122,7 +126,7 @@ def _warn_of_others(options: BuildOptions, settings: Settings) -> None:
             )
             continue
         made, published = _made_from(options, settings, kind), read_manifest(folder / VERSION)
-        keys = [key for key in ("voice_sha256", "window", "f0_floor") if key in made]
+        keys = [key for key in ("voice_sha256", "window", "f0_floor", "max_batch_size") if key in made]
         different = [key for key in keys if published.get(key) != made[key]]
         if different:
             logger.warning("%s is of an earlier build with another %s: %s", kind.model, " and ".join(different), fix)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+
 from sifigan_triton.engines import ENGINES, EngineKind, Platform
+from sifigan_triton.quality import Bounds, bounds_for
 
 AUTO = "auto"
 GATE_DATA = tuple(Path("measurement_data", f"{name}.json") for name in ("short", "frames-627", "several", "long"))
@@ -38,6 +40,10 @@ class BuildOptions:
     """Bounds of the quality gate that replace the default ones, by name."""
     gate_data: tuple[Path, ...] = GATE_DATA
 
+    def bounds_of(self, kind: EngineKind) -> Bounds:
+        """Return the bounds that an engine is held to; those of FP32 engines find defects, and cannot be loosened."""
+        return bounds_for(kind.precision, {} if kind.precision == "fp32" else self.bounds)
+
     @property
     def default(self) -> EngineKind:
         """Engine behind the ensemble `sifigan`."""
@@ -50,6 +56,13 @@ class BuildOptions:
             BuildError: naming the option, what was expected and the fix.
 
         """
+        reduced = [kind.name for kind in self.engines if kind.precision != "fp32"]
+        missing = [str(path) for path in self.gate_data if not path.is_file()]
+        if reduced and missing:
+            raise BuildError(
+                f"--gate-data: {', '.join(missing)} is no file, and {', '.join(reduced)} has to be judged by it: name "
+                "files of requests, or build in the project's folder"
+            )
         if self.default not in self.engines:
             raise BuildError(
                 f"default engine {self.default.name} is not built, expected one of "
@@ -84,8 +97,8 @@ def all_engines() -> tuple[EngineKind, ...]:
 
 
 def has_tensorrt() -> bool:
-    """Tell whether plans can be built here: the package `tensorrt` and an NVIDIA GPU with its driver."""
-    return importlib.util.find_spec("tensorrt") is not None and shutil.which("nvidia-smi") is not None
+    """Tell whether plans can be built and judged here: the package `tensorrt`, a GPU and a CUDA build of torch."""
+    return importlib.util.find_spec("tensorrt") is not None and torch.cuda.is_available()
 
 
 def cpu_has_bf16(cpuinfo: str) -> bool:

@@ -49,8 +49,11 @@ def serve(args: argparse.Namespace) -> None:
     from sifigan_triton.trt.manifest import check_repository
 
     problems = check_repository(args.model_repository)
-    if problems:
+    models = servable_models(args.model_repository, without={line.partition(":")[0] for line in problems})
+    if problems and "sifigan" not in models:
         raise RuntimeError("\n".join(problems))
+    for line in problems:
+        print(f"left out, with the ensembles around it: {line}")
     with TritonServer(
         args.model_repository,
         host=args.host,
@@ -58,7 +61,7 @@ def serve(args: argparse.Namespace) -> None:
         grpc_port=args.grpc_port,
         metrics_port=args.metrics_port,
         log_path=args.log,
-        models=servable_models(args.model_repository),
+        models=models,
     ) as server:
         print(f"serving {args.model_repository}: HTTP {server.http_url}, gRPC {server.grpc_url}, metrics "
               f"{server.metrics_url}; Ctrl-C stops", flush=True)  # fmt: skip

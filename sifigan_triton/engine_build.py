@@ -14,7 +14,7 @@ from sifigan_triton.engines import EngineKind
 from sifigan_triton.gate import Utterance, edge_utterance, judge_engine, read_utterances
 from sifigan_triton.mixed_precision import GroupNoise, fewest_to_keep, format_groups, measure_groups
 from sifigan_triton.precision import DTYPES
-from sifigan_triton.quality import Bounds, Verdict, bounds_for
+from sifigan_triton.quality import Bounds, Verdict
 
 
 class GateError(BuildError):
@@ -56,16 +56,18 @@ class EngineBuilder:
 
         How much noise a runtime makes, against what was measured of the groups, is learnt from each engine that fails.
         """
-        groups, bound, kept = self._measure(kind), self._bounds(kind).snr_db, 0
-        while kept < len(groups):
+        groups, bound, kept = self._measure(kind), self.options.bounds_of(kind).snr_db, 0
+        while True:
             names = tuple(group.name for group in groups[:kept])
             self.report(f"{kind.model}:\n{format_groups(groups, names)}")
             try:
                 return self._build(kind, folder, names)
             except GateError as error:
-                self.report(str(error))
-                kept = max(kept + 1, fewest_to_keep(groups, bound, kept, error.snr_db))
-        raise GateError(f"{kind.model} fails the quality gate even with all groups of layers but one in FP32", None)
+                if kept == len(groups) - 1:
+                    raise
+                self.report(f"{kind.model} fails the quality gate with {kept} groups in FP32: more of them ...")
+                wanted = fewest_to_keep(groups, bound, kept, error.snr_db)
+                kept = max(kept + 1, min(wanted, len(groups) - 1))
 
     def _build(self, kind: EngineKind, folder: Path, keep: Keep) -> dict[str, Any]:
         shutil.rmtree(folder, ignore_errors=True)
@@ -73,24 +75,22 @@ class EngineBuilder:
         self.report(f"{kind.model}: making the engine ...")
         facts = self.maker.make(kind, folder, keep)
         edges = [edge_utterance(self.maker.generator, self.maker.settings)]
-        verdict = self._judge(kind, folder, edges, Bounds(snr=self._bounds(kind).snr))  # seeded features are no voice
+        bounds = self.options.bounds_of(kind)
+        verdict = self._judge(kind, folder, edges, Bounds(snr=bounds.snr))  # seeded features are no voice
         if kind.precision != "fp32" and self.options.gate_data:
-            verdict = self._judge(kind, folder, self._gate_utterances(), self._bounds(kind))
+            verdict = self._judge(kind, folder, self._gate_utterances(), bounds)
         return {**facts, "kept_in_fp32": list(keep), "quality": verdict.as_dict()}
 
     def _judge(self, kind: EngineKind, folder: Path, utterances: list[Utterance], bounds: Bounds) -> Verdict:
         verdict = judge_engine(kind, folder, utterances, self.maker.settings, bounds, self.report)
-        self.report(f"{kind.model} against the full-length FP32 generator:\n{verdict.table()}")
         if not verdict.passed:
             raise GateError(
                 f"{kind.model} fails the quality gate and is not published; an engine that is there stays.\n"
-                f"{verdict.table()}\n{_fix(kind)}",
+                f"{verdict.table()}\n{_fix(kind, self.options.keep_fp32)}",
                 verdict.overall["snr"],
             )
+        self.report(f"{kind.model} against the full-length FP32 generator:\n{verdict.table()}")
         return verdict
-
-    def _bounds(self, kind: EngineKind) -> Bounds:
-        return bounds_for(kind.precision, self.options.bounds)
 
     def _measure(self, kind: EngineKind) -> list[GroupNoise]:
         self.report(f"{kind.model}: measuring each group of layers alone in {kind.precision.upper()} ...")
@@ -104,9 +104,10 @@ class EngineBuilder:
         return self._utterances
 
 
-def _fix(kind: EngineKind) -> str:
+def _fix(kind: EngineKind, keep_fp32: Keep | str) -> str:
+    loosen = f"loosen a bound knowingly, for this engine alone: --engine {kind.name} --bound"
     if kind.precision == "fp16":
-        return "keep what costs most in FP32: --keep-fp32 auto; or loosen a bound knowingly: --bound snr=45"
+        return f"{'' if keep_fp32 == AUTO else 'keep what costs most in FP32: --keep-fp32 auto; or '}{loosen} snr=45"
     if kind.precision == "bf16":
-        return "use openvino-fp32, or loosen a bound knowingly: --bound snr=38"
+        return f"use openvino-fp32, or {loosen} snr=38"
     return "this is a defect of the export, please report it with the voice's voice.json"

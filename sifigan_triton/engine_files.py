@@ -13,7 +13,7 @@ from sifigan_triton import export
 from sifigan_triton.engines import EngineKind
 from sifigan_triton.generator import Generator
 from sifigan_triton.halo import CropPlan
-from sifigan_triton.manifest import file_hash
+from sifigan_triton.hashes import file_hash
 from sifigan_triton.precision import DTYPES
 from sifigan_triton.trt.build import build_plan
 

@@ -107,12 +107,10 @@ def _write_onnx(
             opset_version=OPSET,
             dynamo=False,
         )
-    graph = onnx.load(path)
-    shape = graph.graph.output[0].type.tensor_type.shape
-    shape.dim[1].dim_value = 1  # constants that the tracer does not see, and runtimes check
-    if samples:
-        shape.dim[2].dim_value = samples
-    onnx.save(graph, path)
+    if samples:  # a constant of the crop plan that the tracer does not see, and that runtimes check
+        graph = onnx.load(path)
+        graph.graph.output[0].type.tensor_type.shape.dim[2].dim_value = samples
+        onnx.save(graph, path)
 
 
 def _example(settings: Settings) -> dict[str, Array]:

@@ -18,6 +18,7 @@ from sifigan_triton.engines import EngineKind
 from sifigan_triton.generator import Generator
 from sifigan_triton.measurement_data import Request, read_requests
 from sifigan_triton.quality import Bounds, Pair, Verdict, judge
+from sifigan_triton.quality.method import HOP_SIZE
 from sifigan_triton.repository import window_tensors
 from sifigan_triton.runtimes import load_engine
 
@@ -106,6 +107,7 @@ def judge_engine(
     for utterance in utterances:
         windows = utterance.windows(kind.static)
         waveform = engine.run({name: getattr(windows, name) for name in inputs})
-        pairs.append(Pair(utterance.name, utterance.f0, utterance.reference, merge(waveform, utterance.reference.size)))
+        f0 = utterance.f0 if settings.voice.hop_size == HOP_SIZE else None  # the metrics know one frame length
+        pairs.append(Pair(utterance.name, f0, utterance.reference, merge(waveform, utterance.reference.size)))
         report(f"{kind.model}: {utterance.name}, {utterance.f0.size} frames")
     return judge(pairs, kind.precision, bounds, progress=lambda name: report(f"{kind.model}: comparing {name}"))

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from preprocess import Settings, f0
-from sifigan_triton import engine, export, generator, halo, indexing, precision
+from sifigan_triton import engine, engine_files, export, gate, generator, halo, indexing, precision, quality
+from sifigan_triton.build_options import cpu_has_bf16
 from sifigan_triton.engines import EngineKind
+from sifigan_triton.hashes import file_hash
+from sifigan_triton.quality import Bounds
+from sifigan_triton.trt import build as trt_build
 from sifigan_triton.voices import voice_hash
 
 MANIFEST_FILE = "manifest.json"
@@ -25,7 +29,8 @@ def made_from(
     settings: Settings,
     kind: EngineKind,
     keep_fp32: tuple[str, ...] | str,
-    bounds: Mapping[str, float],
+    bounds: Bounds,
+    gate_data: Sequence[Path],
 ) -> Manifest:
     """Return all that determines an engine's file and whether it may be published.
 
@@ -35,26 +40,38 @@ def made_from(
         kind: the engine.
         keep_fp32: groups of layers to keep in FP32 as they were asked for, "auto" included.
         bounds: bounds of the quality gate.
+        gate_data: files of requests that the gate runs.
 
     """
-    digest = hashlib.sha256()
-    for module in (f0, generator, indexing, precision, halo, engine, export):
-        digest.update(Path(str(module.__file__)).read_bytes())
     made: Manifest = {
         "engine": kind.name,
         "voice": settings.voice.name,
         "voice_sha256": voice_hash(voice_folder),
-        "code_sha256": digest.hexdigest(),
+        "code_sha256": _code_hash(),
         "torch": str(torch.__version__),
         "opset": export.OPSET,
-        "bounds": dict(bounds),
-        "keep_fp32": keep_fp32 if isinstance(keep_fp32, str) else list(keep_fp32),
+        "bounds": bounds.as_dict(),
+        "keep_fp32": keep_fp32 if isinstance(keep_fp32, str) else sorted(keep_fp32),
     }
+    if kind.precision != "fp32":
+        made |= {"gate_data": [file_hash(path) for path in gate_data]}
+    if kind.precision == "bf16":
+        made |= {"judged_in": "bf16" if cpu_has_bf16(Path("/proc/cpuinfo").read_text(encoding="utf-8")) else "fp32"}
     if kind.static:
         made |= {"window": settings.window, "halo": settings.halo, "f0_floor": settings.f0_floor}
     if kind.runtime == "trt":
         made |= {"max_batch_size": settings.max_batch_size}
     return made
+
+
+def _code_hash() -> str:
+    """Return the hash of the code that makes engines and judges them."""
+    digest = hashlib.sha256()
+    folder = Path(quality.__path__[0])
+    modules = (f0, generator, indexing, precision, halo, engine, export, engine_files, gate, trt_build)
+    for file in (*(Path(str(module.__file__)) for module in modules), *sorted(folder.glob("*.py"))):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def write_manifest(folder: Path, kind: EngineKind, made: Manifest, facts: Manifest) -> None:
@@ -85,9 +102,3 @@ def up_to_date(folder: Path, kind: EngineKind, made: Manifest) -> bool:
         return bool(published.get("engine_sha256") == file_hash(folder / kind.file))
     except OSError:
         return False
-
-
-def file_hash(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

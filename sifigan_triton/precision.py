@@ -37,6 +37,19 @@ def layer_groups(generator: Generator) -> dict[str, list[nn.Module]]:
     return {name: layers for name, layers in groups.items() if layers}
 
 
+def check_groups(generator: Generator, names: Collection[str]) -> None:
+    """Check that groups of layers exist.
+
+    Raises:
+        ValueError: naming those that do not.
+
+    """
+    groups = layer_groups(generator)
+    unknown = sorted(set(names) - set(groups))
+    if unknown:
+        raise ValueError(f"no group of layers is called {', '.join(unknown)}, expected some of {', '.join(groups)}")
+
+
 def in_precision(generator: Generator, dtype: torch.dtype, keep_fp32: Collection[str] = ()) -> Generator:
     """Return a copy of a generator that computes in `dtype`, except the groups of layers that are to stay in FP32.
 
@@ -51,11 +64,9 @@ def in_precision(generator: Generator, dtype: torch.dtype, keep_fp32: Collection
         ValueError: if a name is no group's.
 
     """
+    check_groups(generator, keep_fp32)
     copy = deepcopy(generator)
     groups = layer_groups(copy)
-    unknown = sorted(set(keep_fp32) - set(groups))
-    if unknown:
-        raise ValueError(f"no group of layers is called {', '.join(unknown)}, expected some of {', '.join(groups)}")
     for name, layers in groups.items():
         for layer in layers:
             layer.to(torch.float32 if name in keep_fp32 else dtype)

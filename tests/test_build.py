@@ -11,15 +11,19 @@ import numpy as np
 import pytest
 
 import build_engines
+from benchmarks.tracks import DATA
 from postprocess import merge
 from preprocess import condition, preprocess
 from preprocess.voice import VoiceError
-from sifigan_triton import export
+from sifigan_triton import build_options, export
 from sifigan_triton.build import BuildError, BuildOptions, build
 from sifigan_triton.build_options import cpu_has_bf16
+from sifigan_triton.engine_files import EngineMaker
+from sifigan_triton.engines import ENGINES
 from sifigan_triton.quality import snr_db
 from sifigan_triton.repository import window_tensors
 from sifigan_triton.runtimes import load_engine
+from sifigan_triton.trt.manifest import Gpu, Machine
 from sifigan_triton.voices import load_voice, save_voice
 from tests.small_build import BF16, ONNX, OPENVINO, contents, leftovers
 from tests.small_voice import one_thread, random_features, run_generator, small_settings, small_voice
@@ -106,6 +110,7 @@ def test_second_build_writes_nothing(
         pytest.param({"max_batch_size": 64}, False, id="max-batch"),
         pytest.param({"engines": (OPENVINO, ONNX)}, True, id="another-engine"),
         pytest.param({"engines": (ONNX,)}, True, id="other-engine"),
+        pytest.param({"bounds": {"snr": 45.0}}, False, id="bound-of-fp16-only"),
     ],
 )
 def test_only_what_matters_is_exported_again(
@@ -114,7 +119,7 @@ def test_only_what_matters_is_exported_again(
     build(options)
     assert len(exports) == 1
     written = build(replace(options, **change))
-    assert written != []
+    assert (written == []) is ("bounds" in change)
     assert len(exports) == 1 + exported
 
 
@@ -247,3 +252,73 @@ def test_command_line_builds(options: BuildOptions, exports: list[str], capsys: 
 def test_command_line_gives_one_line_for_a_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert build_engines.main(["--voice", str(tmp_path), "--output", str(tmp_path / "models")]) == 1
     assert capsys.readouterr().err == f"build_engines.py: {tmp_path / 'voice.json'}: No such file or directory\n"
+
+
+def test_engine_is_judged_again_when_what_judges_it_changes(options: BuildOptions, exports: list[str]) -> None:
+    half = replace(options, engines=(ENGINES["onnx-fp16"],), gate_data=(DATA / "short.json",))
+    build(half)
+    for change in ({"bounds": {"snr": 45.0}}, {"gate_data": (DATA / "several.json",)}, {"keep_fp32": ("input",)}):
+        count = len(exports)
+        build(replace(half, **change))  # type: ignore[arg-type]
+        assert len(exports) == count + 1, change
+        build(replace(half, **change))  # type: ignore[arg-type]
+        assert len(exports) == count + 1, change
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--engine", "onnx-fp32", "--precision", "fp16"], "--precision is fp16, but --engine names onnx-fp32"),
+        (["--engine", "openvino", "--precision", "fp16"], "there is no engine openvino-fp16, expected one of pt-fp32"),
+        (["--engine", "onnx-fp16", "--gate-data", "x.json"], "--gate-data: x.json is no file, and onnx-fp16 has to be"),
+        (["--engine", "onnx-fp32", "--keep-fp32", "auto"], "--keep-fp32 is for FP16 engines, got onnx-fp32"),
+        (["--engine", "onnx-fp16", "--bound", "snr"], "bound is 'snr', expected name=value"),
+    ],
+)
+def test_contradicting_options_are_refused(
+    options: BuildOptions, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    common = ["--voice", str(options.voice), "--output", str(options.output)]
+    assert build_engines.main([*common, *arguments]) == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--engine", "onnx", "--precision", "fp16"], ["onnx-fp16"]),
+        (["--engine", "onnx", "--engine", "pt"], ["onnx-fp32", "pt-fp32"]),
+        (["--precision", "fp16"], ["pt-fp16", "onnx-fp16"]),
+        (["--engine", "all"], ["pt-fp32", "pt-fp16", "onnx-fp32", "onnx-fp16", "openvino-fp32", "openvino-bf16"]),
+    ],
+)
+def test_engines_by_runtime_and_precision(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], expected: list[str]
+) -> None:
+    asked: list[BuildOptions] = []
+    monkeypatch.setattr(build_options, "has_tensorrt", lambda: False)
+    monkeypatch.setattr(build_engines, "build", lambda options, report: asked.append(options))
+    assert build_engines.main(arguments) == 0
+    assert [kind.name for kind in asked[0].engines] == expected
+
+
+def test_plan_of_another_machine_is_out_of_date(
+    options: BuildOptions, exports: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans: list[Path] = []
+
+    def make_plan(self: EngineMaker, kind: Any, path: Path, keep: Any) -> dict[str, str]:
+        path.write_bytes(b"plan")
+        plans.append(path)
+        return {"tensorrt_version": "10.5.0", "gpu_name": "A", "compute_capability": "8.9"}
+
+    monkeypatch.setattr(EngineMaker, "_make_plan", make_plan)
+    here = Machine((Gpu("A", "8.9"),), {"tensorrt": "10.5.0"})
+    monkeypatch.setattr("sifigan_triton.build.read_machine", lambda: here)
+    trt = replace(options, engines=(ENGINES["trt-fp32"],))
+    build(trt)
+    build(trt)
+    assert len(plans) == 1
+    monkeypatch.setattr("sifigan_triton.build.read_machine", lambda: replace(here, versions={"tensorrt": "10.7.0"}))
+    build(trt)
+    assert len(plans) == 2

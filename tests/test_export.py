@@ -112,12 +112,24 @@ def test_names_types_and_shapes(exported: Exported) -> None:
     onnx.checker.check_model(model)
 
 
-def test_indices_never_leave_integers(exported: Exported) -> None:
-    """Nothing upstream of a gather's index is floating-point, and nothing but `offsets` and `bounds` feeds it."""
-    graph = onnx.shape_inference.infer_shapes(onnx.load(exported.path)).graph
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=["fp32", "fp16"])
+@pytest.mark.parametrize("static", [True, False], ids=["static", "dynamic"])
+def test_indices_never_leave_integers(exported: Exported, tmp_path: Path, static: bool, dtype: torch.dtype) -> None:
+    """Nothing upstream of a gather's index is floating-point, and nothing but `offsets` and `bounds` feeds it.
+
+    So the indices of an FP16 graph are those of the FP32 one.
+    """
+    path = tmp_path / "model.onnx"
+    if static:
+        export_onnx(exported.generator, exported.settings, exported.plan, path, dtype)
+    else:
+        export_dynamic_onnx(exported.generator, exported.settings, path, dtype)
+    graph = onnx.shape_inference.infer_shapes(onnx.load(path)).graph
     makers = {output: node for node in graph.node for output in node.output}
     types = {info.name: info.type.tensor_type.elem_type for info in (*graph.value_info, *graph.input)}
-    gathers = [node for node in graph.node if node.op_type == "GatherElements"]
+    floats = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
+    gathers = [node for node in graph.node if node.op_type in ("GatherElements", "Gather")]
+    gathers = [node for node in gathers if types.get(node.input[0]) in floats]
     assert len(gathers) == 20  # two taps of ten pitch-dependent convolutions
     waiting, seen = [node.input[1] for node in gathers], set()
     while waiting:
@@ -126,8 +138,8 @@ def test_indices_never_leave_integers(exported: Exported) -> None:
             seen.add(name)
             made = makers.get(name)
             waiting.extend(made.input if made is not None and made.op_type != "Shape" else [])
-    assert seen & {tensor.name for tensor in graph.input} == {"offsets", "bounds"}
-    floats = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
+    inputs = seen & {tensor.name for tensor in graph.input}
+    assert inputs == ({"offsets", "bounds"} if static else {"offsets"})
     assert not [name for name in seen if types.get(name) in floats]
 
 

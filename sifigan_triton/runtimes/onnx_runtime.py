@@ -10,8 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-_PROVIDERS = {"CUDAExecutionProvider": {"use_tf32": "0"}, "CPUExecutionProvider": {}}
-"""By preference; FP32 means FP32: TF32 has 11 significant bits."""
+_PROVIDERS = {
+    "CUDAExecutionProvider": {
+        "use_tf32": "0",  # FP32 means FP32: TF32 has 11 significant bits
+        "cudnn_conv_algo_search": "HEURISTIC",  # the default benchmarks every convolution anew for every length
+        "arena_extend_strategy": "kSameAsRequested",
+    },
+    "CPUExecutionProvider": {},
+}
+"""By preference."""
 
 
 class Engine:
