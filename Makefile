@@ -10,7 +10,7 @@ TEST_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
-TYPED := preprocess postprocess sifigan_triton build_engines.py docker/select_models.py docker/healthcheck.py
+TYPED := preprocess postprocess sifigan_triton build_engines.py docker/select_models.py docker/healthcheck.py tools/train_demo_voice
 
 .DEFAULT_GOAL := help
 .PHONY: help check setup voice build demo serve perf study test lint format lock clean

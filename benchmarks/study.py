@@ -51,7 +51,7 @@ STUDY = {"pt-fp32": 21.5, "onnx-fp32": 17.7, "trt-fp32": 27.9, "pt-fp16": 38.9, 
 NOT_HERE = {
     "trt-fp32": "needs TensorRT and an NVIDIA GPU",
     "trt-fp16": "needs TensorRT and an NVIDIA GPU",
-    "pt-fp16": "PyTorch computes FP16 on a CPU tens of times slower than FP32",
+    "pt-fp16": "PyTorch takes eight times as long in FP16 as in FP32 on a CPU",
     "openvino-bf16": "this CPU has no BF16: it would be openvino-fp32",
 }
 
@@ -152,7 +152,9 @@ def _quality(rows: list[Row], repository: Path) -> list[str]:
     lines = [f"| engine | judged on | {' | '.join(names)} |", f"| --- | --- |{' ---: |' * len(names)}"]
     for name, quality in qualities.items():
         what = "its edges" if ENGINES[name].precision == "fp32" else "`measurement_data`"
-        lines.append(f"| {name} | {what} | {' | '.join(_figure(quality['overall'][key]) for key in names)} |")
+        equal = all(utterance["identical"] for utterance in quality["utterances"])
+        figures = ["equal" if equal and key == "snr" else _figure(quality["overall"][key]) for key in names]
+        lines.append(f"| {name} | {what} | {' | '.join(figures)} |")
     if not all(quality["pitched"] for quality in qualities.values()):
         lines += [
             "",

@@ -16,7 +16,7 @@ _CONVOLUTIONS = (conv1d, conv_transpose1d)
 class WideSums(TorchFunctionMode):
     """Sums up convolutions of FP16 and BF16 tensors in FP32 and rounds the result once.
 
-    That is what tensor cores do, and what a CPU without such arithmetic does tens of times slower by itself.
+    That is what tensor cores do, and what a CPU without such arithmetic does many times slower by itself.
     """
 
     def __torch_function__(

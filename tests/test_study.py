@@ -48,7 +48,7 @@ def result(rate: float, stable: bool = True) -> PerfResult:
 
 
 def test_table_holds_medians_ratios_and_what_was_not_run(tmp_path: Path) -> None:
-    quality = {"overall": {"snr": 117.0, "mcd": None}, "pitched": False}
+    quality = {"overall": {"snr": 117.0, "mcd": None}, "pitched": False, "utterances": [{"identical": False}]}
     rows = []
     for name, rates in (("pt-fp32", (1.0, 2.0, 9.0)), ("onnx-fp16", (4.0, 4.0, 4.0))):
         kind = ENGINES[name]

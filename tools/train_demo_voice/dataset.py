@@ -1,0 +1,194 @@
+"""Training segments: random windows of the corpus at random levels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from preprocess import Voice, condition
+from preprocess.f0 import continuous_f0
+from preprocess.voice import GeneratorConfig, Statistics
+
+GAIN_DB = 15.0
+"""Every segment gets a random gain of up to this, either way."""
+
+PEAK = 0.98
+"""No gain lifts a segment's peak beyond this."""
+
+MARGIN_FRAMES = 40
+"""Silence that is kept before the first and after the last loud frame of an utterance."""
+
+FloatArray = npt.NDArray[np.float32]
+
+
+class CorpusError(ValueError):
+    """A corpus holds nothing to train on."""
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """One utterance with its features."""
+
+    name: str
+    waveform: npt.NDArray[np.int16]
+    """(T * hop_size,)"""
+    f0: FloatArray
+    """(T,) in Hz, 0 where unvoiced."""
+    cf0: FloatArray
+    """(T,) in Hz, interpolated over the whole utterance."""
+    mcep: FloatArray
+    """(T, 40)"""
+    bap: FloatArray
+    """(T, 3)"""
+
+    @property
+    def frames(self) -> int:
+        """Number of frames, T."""
+        return len(self.f0)
+
+    @classmethod
+    def load(cls, path: Path) -> Recording:
+        """Read a file that `corpus.py` wrote."""
+        with np.load(path, allow_pickle=False) as data:
+            arrays = {name: data[name] for name in ("waveform", "f0", "mcep", "bap")}
+        return cls(name=path.stem, cf0=continuous_f0(arrays["f0"]).astype(np.float32), **arrays)
+
+    def trimmed(self) -> Recording:
+        """Cut the silence at both ends, up to a margin."""
+        loud = np.flatnonzero(self.mcep[:, 0] > self.mcep[:, 0].max() - 6.0)  # 52 dB below the loudest frame
+        first, last = max(0, loud[0] - MARGIN_FRAMES), min(self.frames, loud[-1] + MARGIN_FRAMES)
+        hop = len(self.waveform) // self.frames
+        return Recording(
+            self.name,
+            self.waveform[first * hop : last * hop],
+            self.f0[first:last],
+            self.cf0[first:last],
+            self.mcep[first:last],
+            self.bap[first:last],
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Inputs of the generator and what it should make of them."""
+
+    excitation: Tensor
+    """(B, 1, L)"""
+    features: Tensor
+    """(B, 43, T), normalised."""
+    offsets: Tensor
+    """(B, P, T)"""
+    mcep: Tensor
+    """(B, T, 40), not normalised."""
+    target: Tensor
+    """(B, 1, L)"""
+
+    def to(self, device: torch.device) -> Batch:
+        """Copy to a device."""
+        return Batch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+
+
+def load_recordings(folder: Path, kind: str) -> list[Recording]:
+    """Read the `train` or the `heldout` utterances of a corpus, in order, trimmed.
+
+    Raises:
+        CorpusError: if there are none.
+
+    """
+    recordings = [Recording.load(path).trimmed() for path in sorted(folder.glob(f"{kind}-*.npz"))]
+    if not recordings:
+        raise CorpusError(f"{folder} holds no {kind}-*.npz: make it with python -m tools.train_demo_voice.corpus")
+    return recordings
+
+
+def make_voice(recordings: Sequence[Recording], channels: int) -> Voice:
+    """Make the constants of the voice: statistics of the corpus, the random gain's included.
+
+    A gain of g adds ln g to the zeroth mel-cepstral coefficient and nothing to the others.
+    """
+    mcep = np.concatenate([recording.mcep for recording in recordings]).astype(np.float64)
+    bap = np.concatenate([recording.bap for recording in recordings]).astype(np.float64)
+    scale = mcep.std(axis=0)
+    gain = np.log(10.0) / 20.0 * 2.0 * GAIN_DB / np.sqrt(12.0)  # of a uniform distribution in dB
+    scale[0] = np.hypot(scale[0], gain)
+    return Voice(
+        name="demo",
+        mcep=Statistics(tuple(mcep.mean(axis=0).tolist()), tuple(scale.tolist())),
+        bap=Statistics(tuple(bap.mean(axis=0).tolist()), tuple(bap.std(axis=0).tolist())),
+        generator=GeneratorConfig(channels=channels),
+    )
+
+
+def with_gain(recording: Recording, gain_db: float) -> tuple[FloatArray, FloatArray]:
+    """Return waveform and mel-cepstrum of a recording as its analysis at another level would give them.
+
+    WORLD's F0 and aperiodicity do not depend on the level, and its envelope scales with it. The gain is lowered where
+    the peak would exceed `PEAK`.
+    """
+    waveform = recording.waveform.astype(np.float32) / np.float32(32767.0)
+    peak = float(np.abs(waveform).max())
+    gain = 10.0 ** (gain_db / 20.0)
+    if peak * gain > PEAK:
+        gain = PEAK / peak
+    mcep = recording.mcep.copy()
+    mcep[:, 0] += np.float32(np.log(gain))
+    return waveform * np.float32(gain), mcep
+
+
+def cut(recording: Recording, start: int, frames: int) -> Recording:
+    """Cut `frames` frames from `start` on; past the end, silence of the last frame's features follows."""
+    hop = len(recording.waveform) // recording.frames
+    stop = min(start + frames, recording.frames)
+    short = start + frames - stop
+    part = slice(start, stop)
+
+    def held(values: FloatArray) -> FloatArray:
+        return np.pad(values[part], [(0, short)] + [(0, 0)] * (values.ndim - 1), mode="edge")
+
+    return replace(
+        recording,
+        waveform=np.pad(recording.waveform[start * hop : stop * hop], (0, short * hop)),
+        f0=held(recording.f0),
+        cf0=held(recording.cf0),
+        mcep=held(recording.mcep),
+        bap=held(recording.bap),
+    )
+
+
+def collate(recordings: Sequence[Recording], gains_db: Sequence[float], seeds: Sequence[int], voice: Voice) -> Batch:
+    """Make a batch of recordings of one length.
+
+    Args:
+        recordings: B of them.
+        gains_db: B gains.
+        seeds: B seeds of the excitation's noise.
+        voice: the voice's constants.
+
+    """
+    rows = []
+    for recording, gain_db, seed in zip(recordings, gains_db, seeds, strict=True):
+        waveform, mcep = with_gain(recording, gain_db)
+        inputs = condition(recording.cf0, mcep, recording.bap, voice, seed=seed)
+        rows.append((*inputs, mcep, waveform[None]))
+    return Batch(*(torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True)))
+
+
+def draw_batch(
+    recordings: Sequence[Recording], voice: Voice, batch_size: int, frames: int, seed: int, step: int
+) -> Batch:
+    """Draw the batch of one training step; it follows from `seed` and `step` alone."""
+    random = np.random.default_rng([seed, step])
+    weights = np.array([recording.frames for recording in recordings], np.float64)
+    chosen = random.choice(len(recordings), batch_size, p=weights / weights.sum())
+    parts = []
+    for index in chosen:
+        recording = recordings[int(index)]
+        parts.append(cut(recording, int(random.integers(max(1, recording.frames - frames + 1))), frames))
+    gains_db = random.uniform(-GAIN_DB, GAIN_DB, batch_size)
+    return collate(parts, gains_db.tolist(), random.integers(2**31, size=batch_size).tolist(), voice)

@@ -1,0 +1,136 @@
+"""Write a voice folder from a checkpoint; the training may go on meanwhile.
+
+python -m tools.train_demo_voice.export --run run --corpus corpus --output voices/demo
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter, defaultdict
+from dataclasses import dataclass, replace
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+import torch
+
+from preprocess import Voice
+from sifigan_triton.generator import Generator
+from sifigan_triton.voices import WEIGHTS_FILE, save_voice
+from tools.train_demo_voice.corpus import HOP_SIZE, SAMPLE_RATE
+from tools.train_demo_voice.train import CHECKPOINT_FILE, LOG_FILE
+
+CARD_TEMPLATE = Path(__file__).with_name("card.md")
+
+LICENSES = (
+    "hibari-tts 0.2.1 (Apache-2.0); Sinsy voice nitech_jp_song070_f001 (CC BY 3.0, Nagoya Institute of Technology)"
+)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a checkpoint holds for an export."""
+
+    voice: Voice
+    generator: Generator
+    """The running mean of the weights."""
+    step: int
+    plan: dict[str, Any]
+    """What `trainer.Plan` held, by name."""
+    seconds: float
+    """Seconds of training."""
+
+
+@dataclass(frozen=True)
+class Remarks:
+    """What the card says beside what the checkpoint and the corpus hold."""
+
+    hardware: str = "one CPU thread"
+    history: str = ""
+    """What changed in the course of the training."""
+    figures: str = "Not measured yet."
+    """Markdown, the quality that was measured."""
+
+
+def load_trained(run: Path) -> Trained:
+    """Read the checkpoint of a training; nothing in it is executed."""
+    state = torch.load(run / CHECKPOINT_FILE, map_location="cpu", weights_only=True)
+    voice = Voice.from_json(state["voice"])
+    generator = Generator(voice.generator, voice.pd_indexing)
+    generator.load_state_dict(state["average"])
+    rows = (run / LOG_FILE).read_text(encoding="utf-8").split()[1:]
+    seconds = [float(row.split(",")[1]) for row in rows if int(row.split(",")[0]) <= state["step"]]
+    generator.eval().requires_grad_(False)
+    return Trained(voice, generator, state["step"], state["plan"], max(seconds, default=0.0))
+
+
+def describe_corpus(folder: Path) -> str:
+    """Count the corpus: a line of Markdown for each kind of training utterance, and one for those held out."""
+    minutes: defaultdict[str, float] = defaultdict(float)
+    count: Counter[str] = Counter()
+    for path in sorted(folder.glob("*-*-*.npz")):
+        part, _, kind = path.stem.split("-")
+        key = kind if part == "train" else "held out (of every kind)"
+        with np.load(path, allow_pickle=False) as data:
+            minutes[key] += len(data["f0"]) * HOP_SIZE / SAMPLE_RATE / 60.0
+        count[key] += 1
+    return "\n".join(f"| {kind} | {count[kind]} | {minutes[kind]:.1f} |" for kind in sorted(count))
+
+
+def make_card(trained: Trained, corpus: str, remarks: Remarks) -> str:
+    """Fill in the voice's card.
+
+    Args:
+        trained: what was trained.
+        corpus: rows of the table of the corpus.
+        remarks: what neither of them knows.
+
+    """
+    parameters = sum(parameter.numel() for parameter in trained.generator.parameters())
+    plan = trained.plan
+    return Template(CARD_TEMPLATE.read_text(encoding="utf-8")).substitute(
+        {name: f"{value:g}" for name, value in plan.items()},
+        parameters=f"{parameters:,}",
+        step=f"{trained.step:,}",
+        batch_frames=plan["batch_size"] * plan["frames"],
+        adversarial_step=f"{int(plan['adversarial_from'] * plan['steps']):,}",
+        minutes=f"{trained.seconds / 60.0:.0f}",
+        corpus=corpus,
+        hardware=remarks.hardware,
+        history=remarks.history,
+        figures=remarks.figures,
+    )
+
+
+def export(run: Path, corpus: Path, output: Path, remarks: Remarks) -> Trained:
+    """Write the voice folder of a training's last checkpoint."""
+    trained = load_trained(run)
+    provenance = {
+        "weights": f"tools/train_demo_voice, step {trained.step} of {trained.plan['steps']}, mean of the last weights",
+        "corpus": LICENSES,
+    }
+    voice = replace(trained.voice, name=output.name, provenance=provenance)
+    save_voice(output, voice, trained.generator, make_card(trained, describe_corpus(corpus), remarks))
+    return trained
+
+
+def main() -> None:
+    """Export from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, required=True, help="folder of the training (its --output)")
+    parser.add_argument("--corpus", type=Path, required=True, help="folder of the corpus")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the voice; its name is the voice's")
+    parser.add_argument("--figures", type=Path, help="Markdown with the measured quality, for the card")
+    parser.add_argument("--hardware", default=Remarks.hardware, help="what it was trained on, for the card")
+    parser.add_argument("--history", default="", help="what changed in the course of the training, for the card")
+    arguments = parser.parse_args()
+    figures = arguments.figures.read_text(encoding="utf-8").strip() if arguments.figures else Remarks.figures
+    remarks = Remarks(arguments.hardware, arguments.history, figures)
+    trained = export(arguments.run, arguments.corpus, arguments.output, remarks)
+    size = (arguments.output / WEIGHTS_FILE).stat().st_size / 1e6
+    print(f"{arguments.output}: step {trained.step} of {trained.plan['steps']}, {size:.1f} MB of weights")
+
+
+if __name__ == "__main__":
+    main()
