@@ -38,8 +38,11 @@ def test_default_build_equals_full_length(default_deployment: Deployment, track:
     check(default_deployment, track, length)
 
 
-@pytest.mark.parametrize("deployment", ["small_deployment", "zero_deployment"])
-@pytest.mark.parametrize("track", TRACKS)
+GRID = [("small_deployment", track) for track in TRACKS]
+GRID += [("zero_deployment", track) for track in ("floor", "recordings", "half unvoiced")]
+
+
+@pytest.mark.parametrize(("deployment", "track"), GRID)
 @pytest.mark.parametrize("length", lengths(1))
 def test_windowed_equals_full_length(request: pytest.FixtureRequest, deployment: str, track: str, length: str) -> None:
     check(request.getfixturevalue(deployment), track, length)
