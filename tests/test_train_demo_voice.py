@@ -13,8 +13,6 @@ import numpy.typing as npt
 import pytest
 import torch
 
-pytest.importorskip("tqdm", reason="tools/train_demo_voice/requirements.txt is not installed")
-
 from preprocess import Voice, condition
 from preprocess.voice import AnalysisSettings
 from sifigan_triton.analysis import analyze
