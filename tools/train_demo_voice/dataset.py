@@ -180,9 +180,26 @@ def collate(recordings: Sequence[Recording], gains_db: Sequence[float], seeds: S
 
 
 def draw_batch(
-    recordings: Sequence[Recording], voice: Voice, batch_size: int, frames: int, seed: int, step: int
+    recordings: Sequence[Recording],
+    voice: Voice,
+    batch_size: int,
+    frames: int,
+    seed: int,
+    step: int,
+    part: slice = slice(None),
 ) -> Batch:
-    """Draw the batch of one training step; it follows from `seed` and `step` alone."""
+    """Draw the batch of one training step; it follows from `seed` and `step` alone.
+
+    Args:
+        recordings: the corpus.
+        voice: the voice's constants.
+        batch_size: segments in the batch.
+        frames: frames of a segment.
+        seed: of the training.
+        step: its number.
+        part: which segments of the batch to make.
+
+    """
     random = np.random.default_rng([seed, step])
     weights = np.array([recording.frames for recording in recordings], np.float64)
     chosen = random.choice(len(recordings), batch_size, p=weights / weights.sum())
@@ -191,4 +208,5 @@ def draw_batch(
         recording = recordings[int(index)]
         parts.append(cut(recording, int(random.integers(max(1, recording.frames - frames + 1))), frames))
     gains_db = random.uniform(-GAIN_DB, GAIN_DB, batch_size)
-    return collate(parts, gains_db.tolist(), random.integers(2**31, size=batch_size).tolist(), voice)
+    seeds = random.integers(2**31, size=batch_size)
+    return collate(parts[part], gains_db[part].tolist(), seeds[part].tolist(), voice)

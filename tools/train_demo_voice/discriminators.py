@@ -13,11 +13,14 @@ from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, pad
 from torch.nn.utils.parametrizations import weight_norm
 
-from tools.train_demo_voice.losses import POWER_FLOOR, power_spectrum
+from tools.train_demo_voice.losses import power_spectrum
 
 PERIODS = (2, 3, 5, 7, 11)
 RESOLUTIONS = ((512, 128), (1024, 240), (2048, 480))
 """(FFT size, hop)"""
+
+POWER_FLOOR = 1e-5
+"""Added to powers before the logarithm: some 75 dB below speech of -23 dB."""
 
 SLOPE = 0.1
 

@@ -19,7 +19,7 @@ from preprocess import Voice
 from sifigan_triton.generator import Generator
 from sifigan_triton.voices import WEIGHTS_FILE, save_voice
 from tools.train_demo_voice.corpus import HOP_SIZE, SAMPLE_RATE
-from tools.train_demo_voice.train import CHECKPOINT_FILE, LOG_FILE
+from tools.train_demo_voice.journal import CHECKPOINT_FILE, LOG_FILE
 
 CARD_TEMPLATE = Path(__file__).with_name("card.md")
 

@@ -25,6 +25,7 @@ from tools.train_demo_voice.losses import (
     discriminator_loss,
     feature_loss,
 )
+from tools.train_demo_voice.workers import Workers
 
 ADAM_BETAS = (0.8, 0.99)
 
@@ -58,9 +59,9 @@ class Plan:
     adversarial_from: float = 0.5
     """Where the discriminators set in, relative to `steps`."""
     discriminator_channels: int = 8
-    mel_weight: float = 15.0
-    log_weight: float = 5.0
-    convergence_weight: float = 15.0
+    mel_weight: float = 25.0
+    envelope_weight: float = 25.0
+    convergence_weight: float = 5.0
     residual_weight: float = 10.0
     adversarial_weight: float = 8.0
     feature_weight: float = 30.0
@@ -111,6 +112,7 @@ class Trainer:
 
         """
         self.voice, self.plan, self.recordings, self.device = voice, plan, recordings, device
+        self.workers = Workers(device)
         self.step = 0
         _, start = random_voice(channels=plan.channels, seed=plan.seed)  # weights that keep the signal's variance
         torch.manual_seed(plan.seed)
@@ -160,7 +162,9 @@ class Trainer:
         for optimizer in (self.optimizer, self.discriminator_optimizer):
             for group in optimizer.param_groups:
                 group["lr"] = plan.rate(step) * group["scale"]
-        batch = draw_batch(self.recordings, self.voice, plan.batch_size, plan.frames, plan.seed, step).to(self.device)
+        part = slice(self.workers.rank, None, self.workers.size)
+        batch = draw_batch(self.recordings, self.voice, plan.batch_size, plan.frames, plan.seed, step, part)
+        batch = batch.to(self.device)
         output = self.generator(batch.excitation, batch.features, batch.offsets)
         losses: dict[str, Tensor] = self.spectral(output[:, 0], batch.target[:, 0])
         losses["residual"] = self.residual(self.generator.source, batch.target[:, 0], batch.mcep)
@@ -171,6 +175,7 @@ class Trainer:
             total = total + more
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
+        self.workers.average_gradients(p for group in self.optimizer.param_groups for p in group["params"])
         groups = [group["params"] for group in self.optimizer.param_groups]  # the last layer's gradient is the largest
         norm, _ = (nn.utils.clip_grad_norm_(parameters, plan.clip) for parameters in groups)
         self.optimizer.step()
@@ -186,6 +191,7 @@ class Trainer:
         lesson = discriminator_loss(real_scores, self.discriminators(fake.detach())[0])
         self.discriminator_optimizer.zero_grad(set_to_none=True)
         lesson.backward()  # type: ignore[no-untyped-call]
+        self.workers.average_gradients(self.discriminators.parameters())
         self.discriminator_optimizer.step()
         self.discriminators.requires_grad_(False)
         scores, fake_layers = self.discriminators(fake)

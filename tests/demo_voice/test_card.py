@@ -1,0 +1,38 @@
+"""The demonstration voice's export, on toy sizes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from preprocess import condition
+from sifigan_triton.voices import load_voice
+from tests.demo_voice.toy import HOP
+from tools.train_demo_voice import export
+from tools.train_demo_voice.journal import CHECKPOINT_FILE, LOG_FILE, LossLog
+from tools.train_demo_voice.trainer import Trainer
+
+
+def test_export_round_trip(trainer: Trainer, corpus: Path, tmp_path: Path) -> None:
+    log = LossLog(tmp_path / LOG_FILE, 0)
+    log.add(trainer.train_step())
+    log.write(1, 60.0, 1e-4)
+    trainer.save(tmp_path / CHECKPOINT_FILE)
+    export.export(tmp_path, corpus, tmp_path / "voices" / "demo", export.Remarks(figures="MCD 1.23 dB."))
+    voice, generator = load_voice(tmp_path / "voices" / "demo")
+    assert replace(voice, provenance={}) == replace(trainer.voice, name="demo")
+    for name, mean in trainer.average.state_dict().items():
+        assert torch.equal(generator.state_dict()[name], mean), name
+    assert any(
+        not torch.equal(a, b) for a, b in zip(generator.parameters(), trainer.generator.parameters(), strict=True)
+    )
+    recording = trainer.recordings[0]
+    inputs = condition(recording.f0, recording.mcep, recording.bap, voice)
+    waveform = generator(*(torch.from_numpy(values)[None] for values in inputs))
+    assert waveform.shape == (1, 1, recording.frames * HOP)
+    card = (tmp_path / "voices" / "demo" / "README.md").read_text()
+    assert "$" not in card
+    for words in ("16 channels", "1 minutes", "Attribution 3.0", "Apache", "MCD 1.23 dB.", "| song | 1 | 0.0 |"):
+        assert words in card

@@ -1,0 +1,151 @@
+"""The demonstration voice's training, on toy sizes."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from preprocess import Voice
+from sifigan_triton.generator import Generator
+from sifigan_triton.melcepstrum import mc2sp
+from tests.demo_voice.toy import CPU, HOP, PLAN, RATE
+from tests.small_voice import one_thread
+from tools.train_demo_voice.dataset import (
+    Recording,
+    draw_batch,
+)
+from tools.train_demo_voice.journal import CHECKPOINT_FILE, LOG_FILE, LossLog
+from tools.train_demo_voice.losses import ResidualLoss, SpectralLoss
+from tools.train_demo_voice.trainer import CheckpointMismatchError, Plan, SourceKeepingGenerator, Trainer
+
+ROOT = Path(__file__).parents[2]
+
+
+def weights_of(trainer: Trainer) -> list[torch.Tensor]:
+    return [*trainer.generator.parameters(), *trainer.average.parameters(), *trainer.discriminators.parameters()]
+
+
+def test_spectral_loss_is_zero_for_the_same_and_the_gain_in_nepers_for_a_gain() -> None:
+    loss = SpectralLoss(RATE)
+    noise = torch.from_numpy(np.random.default_rng(0).normal(0.0, 0.3, (2, 8192)).astype(np.float32))
+    same, half = (loss(noise * gain, noise) for gain in (1.0, 0.5))
+    assert {name: float(value) for name, value in same.items()} == {"mel": 0.0, "envelope": 0.0, "convergence": 0.0}
+    assert [float(half[name]) for name in ("mel", "envelope")] == pytest.approx([np.log(2.0)] * 2, abs=0.01)
+    assert float(half["convergence"]) == pytest.approx(0.5, abs=1e-3)
+
+
+def test_residual_loss_knows_the_envelope_of_a_mel_cepstrum() -> None:
+    loss = ResidualLoss(1, RATE, HOP, 0.466, 39)
+    mcep = np.random.default_rng(0).normal(0.0, 0.3, (5, 40))
+    log_power = torch.from_numpy(mcep.astype(np.float32)) @ loss.get_buffer("envelope")
+    np.testing.assert_allclose(log_power.numpy(), np.log(mc2sp(mcep, 0.466, 1024)), atol=1e-4)
+
+
+def test_residual_loss_vanishes_for_the_recording_itself_where_its_envelope_is_flat() -> None:
+    loss = ResidualLoss(1, RATE, HOP, 0.466, 39)
+    with torch.no_grad():
+        loss.readout.weight.fill_(1.0)
+        assert loss.readout.bias is not None
+        loss.readout.bias.zero_()
+    noise = torch.from_numpy(np.random.default_rng(0).normal(0.0, 0.3, (1, 24 * HOP)).astype(np.float32))
+    distances = [float(loss(gain * noise[:, None], noise, torch.zeros(1, 24, 40)).detach()) for gain in (1.0, 2.0)]
+    assert distances == pytest.approx([0.0, np.log(2.0)], abs=0.02)
+
+
+@one_thread()
+def test_the_generator_that_is_trained_is_the_one_that_is_served(recordings: list[Recording], voice: Voice) -> None:
+    batch = draw_batch(recordings, voice, 2, 12, 0, 0)
+    trained, served = (kind(voice.generator, voice.pd_indexing) for kind in (SourceKeepingGenerator, Generator))
+    trained.load_state_dict(served.state_dict())
+    outputs = [one(batch.excitation, batch.features, batch.offsets) for one in (trained, served)]
+    assert torch.equal(*outputs)
+    for output in outputs:
+        output.square().sum().backward()
+    for mine, its in zip(trained.parameters(), served.parameters(), strict=True):
+        assert mine.grad is not None
+        assert its.grad is not None
+        torch.testing.assert_close(mine.grad, its.grad, rtol=1e-3, atol=1e-5)
+
+
+def test_a_resumed_training_equals_one_in_a_piece(
+    trainer: Trainer, recordings: list[Recording], tmp_path: Path
+) -> None:
+    begun = Trainer(trainer.voice, PLAN, recordings, CPU)
+    for _ in range(PLAN.steps):
+        losses = trainer.train_step()
+    for _ in range(3):  # the discriminators set in at step 2
+        begun.train_step()
+    begun.save(tmp_path / CHECKPOINT_FILE)
+    resumed = Trainer.resume(tmp_path / CHECKPOINT_FILE, PLAN, recordings, CPU)
+    assert resumed.step == 3
+    assert resumed.train_step() == losses
+    assert {"mel", "residual", "discriminator", "features"} <= losses.keys()
+    assert all(torch.equal(a, b) for a, b in zip(weights_of(resumed), weights_of(trainer), strict=True))
+
+
+def test_two_processes_share_each_step_of_one_training(
+    trainer: Trainer, recordings: list[Recording], corpus: Path, tmp_path: Path
+) -> None:
+    options = "--channels 16 --steps 4 --batch-size 2 --frames 12 --discriminator-channels 2 --threads 1"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "tools.train_demo_voice.train", "--corpus", str(corpus), "--output", str(tmp_path)]
+    subprocess.run([*command, *options.split()], check=True, cwd=ROOT, timeout=300)
+    with (tmp_path / LOG_FILE).open() as log:
+        assert [row["step"] for row in csv.DictReader(log)] == ["4"]
+    shared = Trainer.resume(tmp_path / CHECKPOINT_FILE, PLAN, recordings, CPU)
+    start = torch.nn.utils.parameters_to_vector(weights_of(trainer))
+    for _ in range(PLAN.steps):
+        trainer.train_step()
+    mine, alone = (torch.nn.utils.parameters_to_vector(weights_of(one)) for one in (shared, trainer))
+    assert torch.linalg.vector_norm(mine - alone) < 0.1 * torch.linalg.vector_norm(alone - start)
+
+
+def test_training_learns_a_batch(voice: Voice, recordings: list[Recording]) -> None:
+    losses = []
+    with one_thread():
+        trainer = Trainer(voice, replace(PLAN, steps=1000, warm_up_steps=1), recordings, CPU)
+        for _ in range(12):
+            trainer.step = 0  # the same batch again
+            losses.append(trainer.train_step()["mel"])
+    assert min(losses[-3:]) < 0.8 * losses[0]
+
+
+def test_a_checkpoint_of_another_size_is_refused(trainer: Trainer, recordings: list[Recording], tmp_path: Path) -> None:
+    trainer.save(tmp_path / CHECKPOINT_FILE)
+    with pytest.raises(CheckpointMismatchError, match="trained with channels 16, this run has 32: pass --channels 16"):
+        Trainer.resume(tmp_path / CHECKPOINT_FILE, replace(PLAN, channels=32), recordings, CPU)
+
+
+def test_the_learning_rate_rises_then_falls_and_the_end_may_move() -> None:
+    plan = Plan(steps=1000, learning_rate=1.0, last_rate=0.1, warm_up_steps=100)
+    assert plan.rate(0) == pytest.approx(0.01)
+    assert plan.rate(99) == pytest.approx(0.98, abs=0.01)
+    assert plan.rate(1000) == plan.rate(2000) == pytest.approx(0.1)
+    assert replace(plan, steps=2000).rate(1000) == pytest.approx(0.55)
+    assert [plan.adversarial(step) for step in (499, 500)] == [False, True]
+
+
+def test_the_loss_log_forgets_what_is_taken_again(tmp_path: Path) -> None:
+    log = LossLog(tmp_path / LOG_FILE, 0)
+    for step in (10, 20, 30):
+        log.add({"mel": step - 2.0})
+        log.add({"mel": step + 2.0})
+        log.write(step, step * 2.0, 1e-4)
+    again = LossLog(tmp_path / LOG_FILE, 20)
+    assert again.seconds == 40.0
+    rows = (tmp_path / LOG_FILE).read_text().split()
+    assert [row.split(",")[:4] for row in rows[1:]] == [["10", "20.0", "0.0001", "10"], ["20", "40.0", "0.0001", "20"]]
+
+
+def test_the_last_layer_takes_smaller_steps(trainer: Trainer) -> None:
+    trainer.train_step()
+    rates = [group["lr"] for group in trainer.optimizer.param_groups]
+    assert rates == pytest.approx([PLAN.rate(0), PLAN.rate(0) / 10.0])
+    assert trainer.optimizer.param_groups[1]["params"] == list(trainer.generator.output_conv.parameters())
