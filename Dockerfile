@@ -29,7 +29,7 @@ USER 1000:1000
 ENTRYPOINT ["/opt/nvidia/nvidia_entrypoint.sh", "docker/build_models.sh"]
 
 FROM toolchain AS engines
-ARG VOICE=voices/random
+ARG VOICE=voices/demo
 ARG ENGINES="onnx-fp32 pt-fp32 openvino-fp32"
 ARG DEFAULT_ENGINE=
 ARG BUILD_ARGS=

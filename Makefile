@@ -1,7 +1,8 @@
 # sifigan-triton: `make demo` and `make test` set up whatever they need. `make` alone lists the targets.
 
 PYTHON ?= python3
-VOICE ?= voices/random
+VOICE ?= voices/demo
+FULL_SIZE := voices/random
 BUILD_ARGS ?=
 SERVE_ARGS ?=
 PERF_ARGS ?=
@@ -45,11 +46,11 @@ $(VENV)/.installed: $(VENV)/.packages pyproject.toml requirements.in requirement
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
-voice: $(VOICE)/voice.json ## Make the default voice (random weights) if it is not there
+voice: $(FULL_SIZE)/voice.json ## Make voices/random: full size, random weights, for measurements of speed
 
-voices/random/voice.json: | $(VENV)/.installed
-	@echo "== making the voice voices/random: full size, seeded random weights"
-	$(BIN)/sifigan-triton random-voice --output voices/random
+$(FULL_SIZE)/voice.json: | $(VENV)/.installed
+	@echo "== making the voice $(FULL_SIZE): full size, seeded random weights"
+	$(BIN)/sifigan-triton random-voice --output $(FULL_SIZE)
 
 %/voice.json:
 	@echo "there is no voice in $*: make one with \`sifigan-triton import\`, or leave VOICE out" >&2; exit 1
@@ -66,8 +67,8 @@ serve: build ## Keep a server up on ports 8000 (HTTP), 8001 (gRPC), 8002 (metric
 perf: build ## Measure the ensemble with NVIDIA's perf_analyzer over HTTP and gRPC
 	$(BIN)/sifigan-triton perf $(PERF_ARGS)
 
-study: $(VENV)/.installed $(VOICE)/voice.json ## Repeat the performance study with every engine of this machine: docs/performance.md
-	$(BIN)/python -m benchmarks.study --voice $(VOICE) $(STUDY_ARGS)
+study: $(VENV)/.installed $(FULL_SIZE)/voice.json ## Repeat the performance study with every engine of this machine, full size: docs/performance.md
+	$(BIN)/python -m benchmarks.study --voice $(FULL_SIZE) $(STUDY_ARGS)
 
 test: build ## Run the tests, those against a real Triton server included
 	$(BIN)/python -m pytest $(TEST_ARGS)
@@ -90,5 +91,5 @@ lock: $(VENV)/.installed ## Resolve requirements.in and requirements-dev.in into
 	} > requirements.lock
 
 clean: ## Remove what was set up and built; recordings, voices made by import and out/ stay
-	rm -rf $(VENV) build *.egg-info voices/random model_repository/*/1 .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build *.egg-info $(FULL_SIZE) model_repository/*/1 .mypy_cache .ruff_cache .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     defaults = BuildOptions(Path(), Path(), engines=())
-    parser.add_argument("--voice", type=Path, default=Path("voices/random"), help="voice folder (default: %(default)s)")
+    parser.add_argument("--voice", type=Path, default=Path("voices/demo"), help="voice folder (default: %(default)s)")
     _add_engine_options(parser)
     parser.add_argument(
         "--window", type=int, default=defaults.window, help="frames a window yields (default: %(default)s)"

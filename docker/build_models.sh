@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Build engines and the model repository for NVIDIA's container.
 #
-# VOICE            folder of the voice (voices/random, which is made when it is not there)
+# VOICE            folder of the voice (voices/demo; voices/random is made when it is not there)
 # ENGINES          engines to build, separated by spaces
 # DEFAULT_ENGINE   engine behind the ensemble `sifigan` (the last of ENGINES)
 # OUTPUT           model repository to write (/models/repository)
@@ -10,7 +10,7 @@ set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=${PYTHON:-python}
-voice=${VOICE:-voices/random}
+voice=${VOICE:-voices/demo}
 read -ra engines <<<"${ENGINES:-onnx-fp32 pt-fp32 openvino-fp32}"
 read -ra more <<<"${BUILD_ARGS:-}"
 

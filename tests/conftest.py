@@ -18,11 +18,12 @@ from sifigan_triton.engines import ENGINES
 from sifigan_triton.generator import Generator
 from sifigan_triton.halo import crop_plan
 from sifigan_triton.server import TritonServer
-from sifigan_triton.voices import RANDOM_CARD, random_voice, save_voice
+from sifigan_triton.voices import RANDOM_CARD, load_voice, random_voice, save_voice
 from tests.small_build import OPENVINO
 from tests.small_voice import small_voice
 
 ROOT = Path(__file__).parent.parent
+DEMO = ROOT / "voices" / "demo"
 BUILT = ROOT / "build" / "tests"
 """Repositories that only tests use; kept between runs, rebuilt when out of date."""
 
@@ -52,7 +53,14 @@ def full_voice() -> tuple[Voice, Generator]:
 
 
 @pytest.fixture(scope="session")
-def voice_folder(full_voice: tuple[Voice, Generator]) -> Path:
+def demo_voice() -> tuple[Voice, Generator]:
+    """The demonstration voice, which is trained."""
+    return load_voice(DEMO)
+
+
+@pytest.fixture(scope="session")
+def random_folder(full_voice: tuple[Voice, Generator]) -> Path:
+    """The folder of the full-size voice of random weights."""
     folder = ROOT / "voices" / "random"
     if not (folder / "voice.json").exists():
         save_voice(folder, *full_voice, RANDOM_CARD)
@@ -72,15 +80,21 @@ def _deploy(
 
 
 @pytest.fixture(scope="session")
-def default_deployment(voice_folder: Path, full_voice: tuple[Voice, Generator]) -> Iterator[Deployment]:
-    """The default build, FP32: the full-size voice, window 512, F0 floor 70 Hz."""
-    yield from _deploy(voice_folder, full_voice, BUILT / "window-512-floor-70", 512, 70.0)
+def default_deployment(demo_voice: tuple[Voice, Generator]) -> Iterator[Deployment]:
+    """The default build, FP32: the demonstration voice, window 512, F0 floor 70 Hz."""
+    yield from _deploy(DEMO, demo_voice, BUILT / "demo-window-512-floor-70", 512, 70.0)
 
 
 @pytest.fixture(scope="session")
-def small_deployment(voice_folder: Path, full_voice: tuple[Voice, Generator]) -> Iterator[Deployment]:
-    """The full-size voice in a build of another shape: window 128, F0 floor 100 Hz."""
-    yield from _deploy(voice_folder, full_voice, BUILT / "window-128-floor-100", 128, 100.0)
+def small_deployment(demo_voice: tuple[Voice, Generator]) -> Iterator[Deployment]:
+    """The demonstration voice in a build of another shape: window 128, F0 floor 100 Hz."""
+    yield from _deploy(DEMO, demo_voice, BUILT / "demo-window-128-floor-100", 128, 100.0)
+
+
+@pytest.fixture(scope="session")
+def full_size_deployment(random_folder: Path, full_voice: tuple[Voice, Generator]) -> Iterator[Deployment]:
+    """The full-size voice of random weights: window 128, F0 floor 100 Hz."""
+    yield from _deploy(random_folder, full_voice, BUILT / "random-window-128-floor-100", 128, 100.0)
 
 
 @pytest.fixture(scope="session")

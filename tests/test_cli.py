@@ -64,7 +64,7 @@ def test_analyze_then_synthesize_is_resynthesize(small_deployment: Deployment, r
     done = run("resynthesize", recording, "-o", tmp_path / "one.wav", "--plot", tmp_path / "one.png", *url)
     assert done.returncode == 0, done.stderr
     two, rate = soundfile.read(tmp_path / "two.wav", dtype="int16")
-    assert rate == Voice.load(ROOT / "voices" / "random" / "voice.json").sample_rate
+    assert rate == Voice.load(ROOT / "voices" / "demo" / "voice.json").sample_rate
     assert two.size == features.frames * 120
     assert np.array_equal(two, soundfile.read(tmp_path / "one.wav", dtype="int16")[0])
     assert (tmp_path / "one.png").read_bytes().startswith(b"\x89PNG")

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from benchmarks.bf16 import Bf16
-from benchmarks.tracks import lengths
-from preprocess import Windows
+from benchmarks.tracks import lengths, recordings
+from preprocess import Windows, condition
 from preprocess.voice import PdIndexing, Voice
 from preprocess.windows import split
 from sifigan_triton.engine import NarrowingEngine, PolyphaseUpsample
@@ -21,7 +21,6 @@ from sifigan_triton.quality import snr_db
 from tests.small_voice import (
     FloatArray,
     Inputs,
-    inputs_of,
     random_inputs,
     run_engine,
     run_generator,
@@ -169,12 +168,14 @@ def fp16_factor_offsets(voice: Voice, f0: FloatArray) -> np.ndarray:
     return np.maximum((factors.astype(np.float16).astype(np.float32) * dilations).astype(np.int32), 1)
 
 
-def test_full_size_voice_in_bf16_needs_integer_offsets(full_voice: tuple[Voice, Generator]) -> None:
+@pytest.mark.parametrize("name", ["full_voice", "demo_voice"])
+def test_bf16_needs_integer_offsets(request: pytest.FixtureRequest, name: str) -> None:
     """BF16 arithmetic keeps 40 dB with integer offsets; offsets from FP16 factors alone fall below 30 dB."""
-    voice, generator = full_voice
+    voice, generator = request.getfixturevalue(name)
     settings, plan = small_settings(voice, window=64, f0_floor=200.0)
     f0 = np.geomspace(200.0, 800.0, 64).astype(np.float32)
-    excitation, features, offsets = inputs_of(voice, f0)
+    sung = recordings().first(64)
+    excitation, features, offsets = condition(f0, sung.mcep, sung.bap, voice)
     reference = run_generator(generator, (excitation, features, offsets))
     with Bf16():
         reduced = run_engine(NarrowingEngine(generator, voice, plan), split(excitation, features, offsets, settings))

@@ -42,6 +42,12 @@ GRID = [("small_deployment", track) for track in TRACKS]
 GRID += [("zero_deployment", track) for track in ("floor", "recordings", "half unvoiced")]
 
 
+@pytest.mark.parametrize("track", ["floor", "recordings", "glide"])
+@pytest.mark.parametrize("length", ["1", "W+1", "5W+17"])
+def test_full_size_equals_full_length(full_size_deployment: Deployment, track: str, length: str) -> None:
+    check(full_size_deployment, track, length)
+
+
 @pytest.mark.parametrize(("deployment", "track"), GRID)
 @pytest.mark.parametrize("length", lengths(1))
 def test_windowed_equals_full_length(request: pytest.FixtureRequest, deployment: str, track: str, length: str) -> None:

@@ -36,27 +36,29 @@ def test_spectral_loss_is_zero_for_the_same_and_the_gain_in_nepers_for_a_gain() 
     loss = SpectralLoss(RATE)
     noise = torch.from_numpy(np.random.default_rng(0).normal(0.0, 0.3, (2, 8192)).astype(np.float32))
     same, half = (loss(noise * gain, noise) for gain in (1.0, 0.5))
-    assert {name: float(value) for name, value in same.items()} == {"mel": 0.0, "envelope": 0.0, "convergence": 0.0}
-    assert [float(half[name]) for name in ("mel", "envelope")] == pytest.approx([np.log(2.0)] * 2, abs=0.01)
+    assert {name: float(value) for name, value in same.items()} == dict.fromkeys(
+        ("mel", "envelope", "log", "convergence"), 0.0
+    )
+    assert [float(half[name]) for name in ("mel", "envelope", "log")] == pytest.approx([np.log(2.0)] * 3, abs=0.01)
     assert float(half["convergence"]) == pytest.approx(0.5, abs=1e-3)
 
 
 def test_residual_loss_knows_the_envelope_of_a_mel_cepstrum() -> None:
-    loss = ResidualLoss(1, RATE, HOP, 0.466, 39)
+    loss = ResidualLoss(1, HOP, 0.466, 39)
     mcep = np.random.default_rng(0).normal(0.0, 0.3, (5, 40))
     log_power = torch.from_numpy(mcep.astype(np.float32)) @ loss.get_buffer("envelope")
     np.testing.assert_allclose(log_power.numpy(), np.log(mc2sp(mcep, 0.466, 1024)), atol=1e-4)
 
 
 def test_residual_loss_vanishes_for_the_recording_itself_where_its_envelope_is_flat() -> None:
-    loss = ResidualLoss(1, RATE, HOP, 0.466, 39)
+    loss = ResidualLoss(1, HOP, 0.466, 39)
     with torch.no_grad():
         loss.readout.weight.fill_(1.0)
         assert loss.readout.bias is not None
         loss.readout.bias.zero_()
     noise = torch.from_numpy(np.random.default_rng(0).normal(0.0, 0.3, (1, 24 * HOP)).astype(np.float32))
     distances = [float(loss(gain * noise[:, None], noise, torch.zeros(1, 24, 40)).detach()) for gain in (1.0, 2.0)]
-    assert distances == pytest.approx([0.0, np.log(2.0)], abs=0.02)
+    assert distances == pytest.approx([0.0, np.log(2.0)], abs=0.03)  # the floor under the logarithms takes some
 
 
 @one_thread()

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -144,6 +146,14 @@ def judge_move(clip: Clip, plain: FloatArray, moved: FloatArray, factor: float, 
     return Move(clip.name, factor, error.both_voiced, error.log_f0_rmse, level, hnr[0] - hnr[1])
 
 
+def measure(
+    clip: Clip, plain: FloatArray, moved: Mapping[float, FloatArray], voice: Voice
+) -> tuple[dict[str, dict[str, float | None]], list[Move]]:
+    """Measure all that was made of one utterance: copy synthesis, and the pitch moves by factor."""
+    moves = [judge_move(clip, plain, waveform, factor, voice) for factor, waveform in moved.items()]
+    return copy_synthesis(clip, plain, voice), moves
+
+
 def pooled_log_f0(moves: Sequence[Move]) -> float:
     """Return the RMSE over the frames of several utterances."""
     judged = [(move.frames, move.log_f0) for move in moves if move.log_f0 is not None]
@@ -199,18 +209,23 @@ def main() -> None:
     parser.add_argument("--recordings", type=Path, default=Path("measurement_data"), help="folder of FLAC files")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--clips", type=int, default=20, help="held-out utterances (default 20)")
+    parser.add_argument("--processes", type=int, help="that measure (default: one for each CPU)")
     parser.add_argument("--server", help="host:port of a Triton server that serves the voice")
     arguments = parser.parse_args()
     voice, generator = load_voice(arguments.voice)
     synthesize = served_synthesizer(arguments.server) if arguments.server else local_synthesizer(voice, generator)
     clips = held_out_clips(arguments.corpus)[: arguments.clips]
     clips += [recorded_clip(path, voice) for path in sorted(arguments.recordings.glob("*.flac"))]
-    copies, moves, made = {}, [], {}
-    for clip in tqdm(clips, unit="utterance"):
-        made[clip.name] = synthesize(clip.features, 1.0)
-        copies[clip.name] = copy_synthesis(clip, made[clip.name], voice)
-        for factor in FACTORS:
-            moves.append(judge_move(clip, made[clip.name], synthesize(clip.features, factor), factor, voice))
+    made = {}
+    with ProcessPoolExecutor(arguments.processes, get_context("spawn")) as pool:
+        measured = []
+        for clip in clips:
+            made[clip.name] = synthesize(clip.features, 1.0)
+            moved = {factor: synthesize(clip.features, factor) for factor in FACTORS}
+            measured.append(pool.submit(measure, clip, made[clip.name], moved, voice))
+        results = [result.result() for result in tqdm(measured, unit="utterance")]
+    copies = {clip.name: copy for clip, (copy, _) in zip(clips, results, strict=True)}
+    moves = [move for _, some in results for move in some]
     shown = [*clips[:3], *clips[arguments.clips :]]
     save_pictures(
         arguments.output / "spectrograms.png",

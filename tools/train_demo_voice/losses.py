@@ -12,8 +12,8 @@ from sifigan_triton.melcepstrum import mc2sp
 RESOLUTIONS = ((64, 32, 10), (128, 64, 20), (256, 64, 20), (512, 128, 40), (1024, 256, 80), (2048, 512, 160))
 """(FFT size, hop, mel bands) of the mel distance; windows as long as the FFT."""
 
-CONVERGENCE_FROM = 512
-"""Smallest FFT size at which spectral convergence is measured: smaller ones do not tell harmonics apart."""
+HARMONICS_FROM = 512
+"""Smallest FFT size at which bins are compared one by one: smaller ones do not tell harmonics apart."""
 
 ENVELOPES = ((512, 24, 8), (1024, 40, 4))
 """(FFT size, mel bands, frames averaged) of the envelope distance: in wide, long bands noise averages out."""
@@ -59,12 +59,13 @@ def convergence(power: Tensor, reference: Tensor, floor: float) -> Tensor:
 
 
 class SpectralLoss(nn.Module):
-    """Three distances between spectra.
+    """Four distances between spectra.
 
     - Mel: L1 between log mel spectra at six resolutions, 3 to 85 ms (as in R. Kumar et al., arXiv 2306.06546).
     - Envelope: L1 between log mel powers averaged over 20 to 50 ms. Of noise, and of harmonics whose phases are free, a
       periodogram is a draw: most of its L1 distance is that of two draws and tells the generator nothing. Averages show
       formants and levels.
+    - Log: L1 between log spectra, bin by bin. High mel bands are wider than the harmonics are apart; bins are not.
     - Spectral convergence (R. Yamamoto et al., arXiv 1910.11480): hears the loud bins: the lower harmonics.
     """
 
@@ -81,18 +82,19 @@ class SpectralLoss(nn.Module):
         """Compare two (B, L) waveforms.
 
         Returns:
-            `mel` and `envelope` in nepers, and `convergence`, the relative distance of the magnitudes; each the mean
-            over its resolutions.
+            `mel`, `envelope` and `log` in nepers, and `convergence`, the relative distance of the magnitudes; each the
+            mean over its resolutions.
 
         """
-        distances: dict[str, list[Tensor]] = {"mel": [], "envelope": [], "convergence": []}
+        distances: dict[str, list[Tensor]] = {"mel": [], "envelope": [], "log": [], "convergence": []}
         averaged = {fft_size: frames for fft_size, _, frames in ENVELOPES}
         for fft_size, hop, _ in RESOLUTIONS:
             window, mel = getattr(self, f"window{fft_size}"), getattr(self, f"mel{fft_size}")
             energy = float((window**2).sum())
             made, real = (power_spectrum(waveform, fft_size, hop, window) / energy for waveform in (output, target))
             distances["mel"].append(log_distance(made @ mel, real @ mel, POWER_FLOOR))
-            if fft_size >= CONVERGENCE_FROM:
+            if fft_size >= HARMONICS_FROM:
+                distances["log"].append(log_distance(made, real, POWER_FLOOR))
                 distances["convergence"].append(convergence(made, real, POWER_FLOOR))
             if frames := averaged.get(fft_size):
                 bands = getattr(self, f"envelope{fft_size}")
@@ -109,14 +111,13 @@ class ResidualLoss(nn.Module):
     channel out of the source network; only the training has it.
     """
 
-    def __init__(self, channels: int, sample_rate: int, hop_size: int, alpha: float, order: int) -> None:
+    def __init__(self, channels: int, hop_size: int, alpha: float, order: int) -> None:
         """Make the read-out and the constant matrices."""
         super().__init__()
         self.fft_size, self.hop_size = 1024, hop_size
         self.readout = nn.Conv1d(channels, 1, 1)
         envelope = np.log(mc2sp(np.eye(order + 1), alpha, self.fft_size))  # log power is linear in the mel-cepstrum
         self.register_buffer("window", torch.hann_window(self.fft_size))
-        self.register_buffer("mel", mel_filters(self.fft_size, 80, sample_rate))
         self.register_buffer("envelope", torch.from_numpy(envelope.astype(np.float32)))
 
     def forward(self, source: Tensor, target: Tensor, mcep: Tensor) -> Tensor:
@@ -129,7 +130,7 @@ class ResidualLoss(nn.Module):
 
         """
         window = getattr(self, "window")  # noqa: B009 (a buffer: its type is unknown to mypy)
-        mel, envelope = getattr(self, "mel"), getattr(self, "envelope")  # noqa: B009
+        envelope = getattr(self, "envelope")  # noqa: B009
         frames = mcep.shape[1] - FEATURE_DELAY_FRAMES
         log_envelope = mcep[:, FEATURE_DELAY_FRAMES:] @ envelope  # (B, T - 1, F)
         energy = float((window**2).sum())
@@ -139,7 +140,7 @@ class ResidualLoss(nn.Module):
 
         residual = spectrum(target) * torch.exp(-log_envelope.clamp(min=-30.0))
         made = spectrum(self.readout(source)[:, 0])
-        return log_distance(made @ mel, residual @ mel, RESIDUAL_FLOOR)
+        return log_distance(made, residual, RESIDUAL_FLOOR)
 
 
 def discriminator_loss(real: list[Tensor], fake: list[Tensor]) -> Tensor:

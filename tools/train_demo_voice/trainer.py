@@ -61,8 +61,9 @@ class Plan:
     discriminator_channels: int = 8
     mel_weight: float = 25.0
     envelope_weight: float = 25.0
+    log_weight: float = 5.0
     convergence_weight: float = 5.0
-    residual_weight: float = 10.0
+    residual_weight: float = 15.0
     adversarial_weight: float = 8.0
     feature_weight: float = 30.0
     average: float = 0.999
@@ -123,9 +124,9 @@ class Trainer:
         settings = voice.analysis
         source_channels = voice.generator.channels >> len(voice.generator.upsample_scales)
         self.spectral = SpectralLoss(voice.sample_rate).to(device)
-        self.residual = ResidualLoss(
-            source_channels, voice.sample_rate, voice.hop_size, settings.all_pass_alpha, settings.mcep_order
-        ).to(device)
+        self.residual = ResidualLoss(source_channels, voice.hop_size, settings.all_pass_alpha, settings.mcep_order).to(
+            device
+        )
         self.discriminators = Discriminators(plan.discriminator_channels).to(device)
         last = list(self.generator.output_conv.parameters())
         rest = [p for name, p in self.generator.named_parameters() if not name.startswith("output_conv.")]
