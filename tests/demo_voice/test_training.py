@@ -13,6 +13,8 @@ import pytest
 import torch
 
 from preprocess import Voice
+from preprocess.excitation import make_excitation
+from preprocess.f0 import continuous_f0
 from sifigan_triton.generator import Generator
 from sifigan_triton.melcepstrum import mc2sp
 from tests.demo_voice.toy import CPU, HOP, PLAN, RATE
@@ -23,6 +25,7 @@ from tools.train_demo_voice.dataset import (
 )
 from tools.train_demo_voice.journal import CHECKPOINT_FILE, LOG_FILE, LossLog
 from tools.train_demo_voice.losses import ResidualLoss, SpectralLoss
+from tools.train_demo_voice.pulses import PulseLoss, pulse_train
 from tools.train_demo_voice.trainer import CheckpointMismatchError, Plan, SourceKeepingGenerator, Trainer
 
 ROOT = Path(__file__).parents[2]
@@ -61,6 +64,33 @@ def test_residual_loss_vanishes_for_the_recording_itself_where_its_envelope_is_f
     assert distances == pytest.approx([0.0, np.log(2.0)], abs=0.03)  # the floor under the logarithms takes some
 
 
+def test_pulses_fall_where_the_sine_of_the_excitation_rises_through_zero(voice: Voice) -> None:
+    f0 = np.geomspace(100.0, 300.0, 80).astype(np.float32)
+    f0[40:50] = 0.0
+    cf0 = continuous_f0(f0)
+    pulses = pulse_train(f0, cf0.astype(np.float32), voice)
+    frames = pulses.reshape(-1, HOP)
+    assert not frames[40:50].any()
+    assert (frames[f0 > 0.0] ** 2).mean() == pytest.approx(1.0, abs=0.05)
+    sine = make_excitation(cf0, 0, replace(voice, noise_amp=0.0))
+    rising = np.flatnonzero((sine[:-1] < 0.0) & (sine[1:] >= 0.0))
+    peaks = np.flatnonzero(pulses > 0.3 * pulses.max())
+    assert np.abs(peaks[:, None] - rising).min(axis=1).max() <= 1
+    assert len(rising) - len(np.unique(np.abs(peaks[:, None] - rising).argmin(axis=1))) <= 12  # of the unvoiced part
+
+
+def test_pulse_loss_is_zero_for_the_pulses_and_one_for_silence(voice: Voice) -> None:
+    loss = PulseLoss(1)
+    with torch.no_grad():
+        loss.readout.weight.fill_(1.0)
+        assert loss.readout.bias is not None
+        loss.readout.bias.zero_()
+    f0 = np.full(24, 150.0, np.float32)
+    pulses = torch.from_numpy(pulse_train(f0, f0, voice))[None]
+    distances = [float(loss(gain * pulses[:, None], pulses).detach()) for gain in (1.0, 0.0)]
+    assert distances == pytest.approx([0.0, 1.0], abs=1e-3)
+
+
 @one_thread()
 def test_the_generator_that_is_trained_is_the_one_that_is_served(recordings: list[Recording], voice: Voice) -> None:
     batch = draw_batch(recordings, voice, 2, 12, 0, 0)
@@ -88,7 +118,7 @@ def test_a_resumed_training_equals_one_in_a_piece(
     resumed = Trainer.resume(tmp_path / CHECKPOINT_FILE, PLAN, recordings, CPU)
     assert resumed.step == 3
     assert resumed.train_step() == losses
-    assert {"mel", "residual", "discriminator", "features"} <= losses.keys()
+    assert {"mel", "residual", "pulse", "discriminator", "features"} <= losses.keys()
     assert all(torch.equal(a, b) for a, b in zip(weights_of(resumed), weights_of(trainer), strict=True))
 
 

@@ -16,8 +16,9 @@ from tools.train_demo_voice.trainer import Trainer
 
 CHECKPOINT_FILE, LOG_FILE = "checkpoint.pt", "losses.csv"
 COLUMNS = (
-    "step", "seconds", "rate", "mel", "envelope", "log", "convergence", "residual", "discriminator", "adversarial",
-    "features", "gradient", "heldout_mel", "heldout_envelope", "heldout_log", "heldout_convergence",
+    "step", "seconds", "rate", "mel", "envelope", "log", "convergence", "residual", "pulse",
+    "discriminator", "adversarial", "features", "gradient",
+    "heldout_mel", "heldout_envelope", "heldout_log", "heldout_convergence",
 )  # fmt: skip
 HELD_OUT_CLIPS, HELD_OUT_FRAMES = 5, 500
 

@@ -25,6 +25,7 @@ from tools.train_demo_voice.losses import (
     discriminator_loss,
     feature_loss,
 )
+from tools.train_demo_voice.pulses import PulseLoss
 from tools.train_demo_voice.workers import Workers
 
 ADAM_BETAS = (0.8, 0.99)
@@ -63,7 +64,8 @@ class Plan:
     envelope_weight: float = 25.0
     log_weight: float = 5.0
     convergence_weight: float = 5.0
-    residual_weight: float = 15.0
+    residual_weight: float = 5.0
+    pulse_weight: float = 60.0
     adversarial_weight: float = 8.0
     feature_weight: float = 30.0
     average: float = 0.999
@@ -127,10 +129,11 @@ class Trainer:
         self.residual = ResidualLoss(source_channels, voice.hop_size, settings.all_pass_alpha, settings.mcep_order).to(
             device
         )
+        self.pulses = PulseLoss(source_channels).to(device)
         self.discriminators = Discriminators(plan.discriminator_channels).to(device)
         last = list(self.generator.output_conv.parameters())
         rest = [p for name, p in self.generator.named_parameters() if not name.startswith("output_conv.")]
-        self.optimizer = self._adam([*rest, *self.residual.parameters()], last)
+        self.optimizer = self._adam([*rest, *self.residual.parameters(), *self.pulses.parameters()], last)
         self.discriminator_optimizer = self._adam(list(self.discriminators.parameters()), [])
 
     def _adam(self, parameters: list[nn.Parameter], last: list[nn.Parameter]) -> torch.optim.AdamW:
@@ -147,6 +150,7 @@ class Trainer:
             "generator": self.generator,
             "average": self.average,
             "residual": self.residual,
+            "pulses": self.pulses,
             "discriminators": self.discriminators,
             "optimizer": self.optimizer,
             "discriminator_optimizer": self.discriminator_optimizer,
@@ -169,6 +173,7 @@ class Trainer:
         output = self.generator(batch.excitation, batch.features, batch.offsets)
         losses: dict[str, Tensor] = self.spectral(output[:, 0], batch.target[:, 0])
         losses["residual"] = self.residual(self.generator.source, batch.target[:, 0], batch.mcep)
+        losses["pulse"] = self.pulses(self.generator.source, batch.pulses)
         total = torch.stack([getattr(plan, f"{name}_weight") * loss for name, loss in losses.items()]).sum()
         if plan.adversarial(step):
             more, judged = self._adversarial(output, batch)
