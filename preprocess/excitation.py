@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from preprocess.noise import noise_of
 from preprocess.voice import Voice
+
+BLOCK = 128
+"""Frames whose sine is made at once: what lies between FP64 phase and FP32 sine then stays in the processor's cache."""
 
 
 def make_excitation(cf0: npt.NDArray[np.float64], seed: int, voice: Voice) -> npt.NDArray[np.float32]:
@@ -13,11 +17,11 @@ def make_excitation(cf0: npt.NDArray[np.float64], seed: int, voice: Voice) -> np
 
     The phase is accumulated in FP64 over the utterance, one step of `cf0 / sample_rate` cycles a sample, and reduced to
     a cycle before the sine is taken in FP32. The noise is drawn sample by sample from the start of the utterance, so
-    that neither the windows nor the length change it. Where the F0 is 0 (an utterance without any voiced frame) there
-    is no sine, and a third of the noise.
+    that neither the windows nor the length change it. An utterance without any voiced frame has no sine, and a third
+    of the noise.
 
     Args:
-        cf0: float64 (T,), continuous F0 in Hz, `f0_factor` applied.
+        cf0: float64 (T,), continuous F0 in Hz, `f0_factor` applied: above 0 in every frame, or 0 in every frame.
         seed: seed of the noise.
         voice: the voice's constants.
 
@@ -28,14 +32,24 @@ def make_excitation(cf0: npt.NDArray[np.float64], seed: int, voice: Voice) -> np
     hop = voice.hop_size
     step = cf0 / voice.sample_rate  # cycles a sample
     start: npt.NDArray[np.float64] = np.concatenate(([0.0], np.cumsum(step[:-1] * hop) % 1.0))
-    phase = start[:, None] + step[:, None] * np.arange(1, hop + 1)  # (T, hop), cycles
-    phase -= np.rint(phase)
-    sine = np.sin(phase.astype(np.float32) * np.float32(2.0 * np.pi))
-    noise = np.random.default_rng(seed).standard_normal(sine.shape, np.float32)
-    voiced = cf0 > 0.0
-    noise_amp = np.where(voiced, voice.noise_amp, voice.noise_amp / 3.0).astype(np.float32)
-    sine *= np.where(voiced, voice.sine_amp, 0.0).astype(np.float32)[:, None]
-    noise *= noise_amp[:, None]
-    sine += noise
-    excitation: npt.NDArray[np.float32] = sine.reshape(-1)
+    voiced = bool(cf0.any())
+    noise_amp = np.float32(voice.noise_amp if voiced else voice.noise_amp / 3.0)
+    excitation = noise_of(seed).first(cf0.size * hop) * noise_amp
+    if voiced:
+        by_frame = excitation.reshape(-1, hop)
+        for first in range(0, cf0.size, BLOCK):
+            frames = slice(first, first + BLOCK)
+            by_frame[frames] += _sine(start[frames], step[frames], voice)
     return excitation
+
+
+def _sine(start: npt.NDArray[np.float64], step: npt.NDArray[np.float64], voice: Voice) -> npt.NDArray[np.float32]:
+    """Return the sine, float32 (T, hop_size), of frames that begin at `start` cycles and rise by `step` a sample."""
+    phase = np.multiply.outer(step, np.arange(1, voice.hop_size + 1))
+    phase += start[:, None]
+    phase -= np.rint(phase)
+    sine = phase.astype(np.float32)
+    sine *= np.float32(2.0 * np.pi)
+    np.sin(sine, out=sine)
+    sine *= np.float32(voice.sine_amp)
+    return sine

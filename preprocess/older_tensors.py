@@ -8,6 +8,8 @@ rates[i] times; behind them, up to the length of the waveform, zeros.
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import numpy as np
 import numpy.typing as npt
 
@@ -75,8 +77,19 @@ def factors_by_frame(factors: Array, frames: int, settings: Settings) -> Array:
 
 def _row(row: int, values: Array, frames: int, rate: int) -> Array:
     """Take one row of `INPUT__2` apart: float32 (T * hop_size,) -> (T,)."""
-    layout = f"send the dilation factor of each frame {rate} times in row {row}, and zeros behind"
     held, behind = values[: frames * rate].reshape(frames, rate), values[frames * rate :]
+    first: Array = held[:, 0]
+    # NaN equals nothing, so that a row which holds one within its frames is not taken for a good one.
+    repeated = bool((held == first[:, None]).all())
+    if not (repeated and (first > 0.0).all() and np.isfinite(first).all() and not np.count_nonzero(behind)):
+        _refuse_row(row, held, behind)
+    return first
+
+
+def _refuse_row(row: int, held: Array, behind: Array) -> NoReturn:
+    """Say what is wrong with one row of `INPUT__2`: (T, rate) of factors, and what follows them."""
+    frames, rate = held.shape
+    layout = f"send the dilation factor of each frame {rate} times in row {row}, and zeros behind"
     bad = np.argwhere(~(np.isfinite(held) & (held > 0.0)))
     if bad.size:
         raise RequestError(
@@ -91,14 +104,11 @@ def _row(row: int, values: Array, frames: int, rate: int) -> Array:
             f"{FACTORS} row {row} changes from {held[frame, 0]:g} to {held[frame, sample]:g} within frame {frame} "
             f"(sample {frame * rate + sample}), expected one dilation factor a frame: {layout}"
         )
-    used = np.flatnonzero(behind)  # NaN included
-    if used.size:
-        raise RequestError(
-            f"{FACTORS} row {row} is {behind[used[0]]:g} at sample {frames * rate + used[0]}, expected zeros behind "
-            f"{frames} frames of {rate} samples: {layout}"
-        )
-    first: Array = held[:, 0]
-    return first
+    used = int(np.flatnonzero(behind)[0])  # NaN included
+    raise RequestError(
+        f"{FACTORS} row {row} is {behind[used]:g} at sample {frames * rate + used}, expected zeros behind "
+        f"{frames} frames of {rate} samples: {layout}"
+    )
 
 
 def _finite_features(features: Array, settings: Settings, mend: bool, report: Report | None) -> Array:

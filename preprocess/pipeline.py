@@ -74,8 +74,9 @@ def condition(
     """
     cf0 = continuous_f0(f0) * f0_factor
     excitation = make_excitation(cf0, seed, voice)
-    mean = np.array(voice.mcep.mean + voice.bap.mean)[:, None]
-    scale = np.array(voice.mcep.scale + voice.bap.scale)[:, None]
-    features = (np.concatenate([mcep, bap], axis=1).T - mean) / scale  # (T, 43) -> (43, T)
+    features = np.concatenate([mcep, bap], axis=1, dtype=np.float64)
+    features -= voice.mcep.mean + voice.bap.mean
+    features /= voice.mcep.scale + voice.bap.scale
     with np.errstate(over="ignore"):  # absurd features become infinite; `check_normalised` refuses them
-        return excitation[None], features.astype(np.float32), tap_offsets(cf0, voice)
+        normalised = features.astype(np.float32).T  # (T, 43) -> (43, T)
+    return excitation[None], normalised, tap_offsets(cf0, voice)

@@ -118,8 +118,9 @@ def check_normalised(features: npt.NDArray[np.float32]) -> None:
         RequestError: naming the first frame that did not.
 
     """
-    bad = np.flatnonzero(~np.isfinite(features).all(axis=0))
-    if bad.size:
+    finite = np.isfinite(features)
+    if not finite.all():
+        bad = np.flatnonzero(~finite.all(axis=0))
         raise RequestError(
             f"mcep or bap at frame {bad[0]} exceeds FP32 when normalised: mend the analysis of this frame"
         )

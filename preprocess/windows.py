@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.stride_tricks import as_strided
 
 from preprocess.settings import Settings
 
@@ -64,16 +63,14 @@ def split(
 
 
 def _tile(values: npt.NDArray, count: int, settings: Settings, rate: int, fill: int) -> npt.NDArray:  # type: ignore[type-arg]
-    """Pad (C, T * rate) and cut it into overlapping windows: (n, C, N * rate)."""
-    left = settings.halo * rate
-    padded = np.full((values.shape[0], (count * settings.window + 2 * settings.halo) * rate), fill, values.dtype)
-    padded[:, left : left + values.shape[1]] = values
-    channel, sample = padded.strides
-    return np.ascontiguousarray(
-        as_strided(
-            padded,
-            (count, values.shape[0], settings.input_frames * rate),
-            (settings.window * rate * sample, channel, sample),
-            writeable=False,
-        )
-    )
+    """Cut (C, T * rate) into overlapping windows, (n, C, N * rate), each sample of which is written once."""
+    channels, length = values.shape
+    size = settings.input_frames * rate
+    windows = np.empty((count, channels, size), values.dtype)
+    for index, window in enumerate(windows):
+        start = (index * settings.window - settings.halo) * rate
+        left, right = max(-start, 0), min(length - start, size)  # the utterance's part of the window
+        window[:, :left] = fill
+        window[:, left:right] = values[:, start + left : start + right]
+        window[:, right:] = fill
+    return windows

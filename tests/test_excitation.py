@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from preprocess.excitation import make_excitation
+from preprocess.excitation import BLOCK, make_excitation
 from preprocess.voice import Voice
 from tests.small_voice import small_voice
 
@@ -34,6 +34,16 @@ def test_phase_is_continuous_over_a_minute(cf0: np.ndarray) -> None:
     sine = SINE_ONLY.sine_amp * np.sin(2.0 * np.pi * phase)
     assert sine.size == 60 * RATE
     np.testing.assert_allclose(make_excitation(cf0, 0, SINE_ONLY), sine, rtol=0.0, atol=1e-6)
+
+
+@pytest.mark.parametrize("frames", [1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 7])
+def test_blocks_do_not_show(frames: int) -> None:
+    step = glide(frames) / RATE
+    start = np.concatenate([[0.0], np.cumsum(step[:-1] * HOP) % 1.0])
+    phase = start[:, None] + step[:, None] * np.arange(1, HOP + 1)
+    sine = np.sin((phase - np.rint(phase)).astype(np.float32) * np.float32(2.0 * np.pi)) * np.float32(VOICE.sine_amp)
+    noise = np.random.default_rng(4).standard_normal(sine.shape, np.float32) * np.float32(VOICE.noise_amp)
+    np.testing.assert_array_equal(make_excitation(glide(frames), 4, VOICE), (sine + noise).reshape(-1))
 
 
 @pytest.mark.parametrize("frames", [1, 2, 627])

@@ -157,6 +157,10 @@ BAD: dict[str, tuple[Callable[[Tensors], None], str]] = {
     ),
     "factor not finite": (spoil(FACTORS, np.nan, 1, 65), "INPUT__2 row 1 is nan at sample 65 (frame 3), expected a"),
     "factor infinite": (spoil(FACTORS, np.inf, 0, 2), "INPUT__2 row 0 is inf at sample 2 (frame 0), expected a"),
+    "frame of infinite factors": (
+        spoil(FACTORS, np.inf, 0, slice(5, 10)),
+        "INPUT__2 row 0 is inf at sample 5 (frame 1), expected a",
+    ),
     "factor zero": (spoil(FACTORS, 0.0, 3, slice(4680, 4800)), "INPUT__2 row 3 is 0 at sample 4680 (frame 39), exp"),
     "factor negative": (spoil(FACTORS, -1.0, 2, 60), "INPUT__2 row 2 is -1 at sample 60 (frame 1), expected a"),
     "factor changes within a frame": (
