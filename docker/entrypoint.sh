@@ -37,4 +37,5 @@ fi
 echo "serving ${repository}: ${models[*]}" >&2
 exec "${TRITONSERVER:-tritonserver}" --model-repository="${repository}" \
     --model-control-mode=explicit "${models[@]/#/--load-model=}" \
+    --backend-config=python,shm-default-byte-size=8388608 \
     --disable-auto-complete-config --strict-readiness=true --exit-timeout-secs=20 "$@"

@@ -90,6 +90,7 @@ def _engine(settings: Settings, kind: EngineKind, platform: Platform) -> pb.Mode
         config = python_model(kind.model, inputs, [output])
         config.parameters["precision"].string_value = kind.precision
         config.max_batch_size = settings.max_batch_size
+        _add_concurrency(config, kind)
         return config
     if kind.runtime == "openvino":  # its backend makes the batch axis static at max_batch_size: it gets none
         config = pb.ModelConfig(name=kind.model)
@@ -99,6 +100,14 @@ def _engine(settings: Settings, kind: EngineKind, platform: Platform) -> pb.Mode
         add_tensors(config, inputs, [output])
     add_native_backend(config, kind)
     return config
+
+
+def _add_concurrency(config: pb.ModelConfig, kind: EngineKind) -> None:
+    """Say what an engine in a Python model does with requests that come while it computes."""
+    if kind.runtime == "trt":  # one larger batch takes a GPU hardly longer: the windows of all that wait go together
+        config.dynamic_batching.SetInParent()
+    elif kind.static:  # windows take a CPU their time one by one; a second process lets short requests pass a long one
+        config.instance_group[0].count = 2
 
 
 def _ensemble(settings: Settings, name: str, kind: EngineKind) -> pb.ModelConfig:

@@ -23,6 +23,8 @@ __all__ = ["ServerError", "TritonServer"]
 
 logger = logging.getLogger(__name__)
 
+SHM_BYTES = 8 * 2**20
+"""Shared memory that each Python model starts with: what 4,000 frames (20 s) need, so that only longer ones grow it."""
 _EXIT_TIMEOUT_S = 5
 _POLL_S = 0.1
 
@@ -188,7 +190,8 @@ class TritonServer:
             "exit-timeout-secs": _EXIT_TIMEOUT_S,
         }
         chosen = ["--model-control-mode=explicit", *(f"--load-model={name}" for name in self._models)]
-        return [*(f"--{k}={v}" for k, v in flags.items()), *(chosen if self._models else []), *self._arguments]
+        memory = f"--backend-config=python,shm-default-byte-size={SHM_BYTES}"
+        return [*(f"--{k}={v}" for k, v in flags.items()), memory, *(chosen if self._models else []), *self._arguments]
 
     def _wait_until_ready(self, started: float) -> None:
         """Ask the server until it says that all models are loaded."""

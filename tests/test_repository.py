@@ -151,6 +151,16 @@ def test_tensorrt_gets_graphs_pinned_memory_and_batches_that_fit() -> None:
     assert list(config.dynamic_batching.preferred_batch_size) == [1, 2, 4]
 
 
+@pytest.mark.parametrize(
+    ("runtime", "processes", "batches"),
+    [("openvino", 2, False), ("trt", 1, True), ("onnx", 1, False), ("pt", 1, False)],
+)
+def test_what_concurrent_requests_get_from_the_wheel(runtime: str, processes: int, batches: bool) -> None:
+    config = configs()[ENGINES[f"{runtime}-fp32"].model]
+    assert config.instance_group[0].count == processes
+    assert config.HasField("dynamic_batching") == batches
+
+
 def test_only_bf16_asks_openvino_for_bf16() -> None:
     rendered = configs(platform="container")
     hints = {kind.name: rendered[kind.model].parameters["HINT_BF16"].string_value for kind in KINDS}

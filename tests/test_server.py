@@ -18,7 +18,7 @@ import pytest
 import tritonclient.grpc
 import tritonclient.http
 
-from sifigan_triton.server import ServerError, TritonServer
+from sifigan_triton.server import SHM_BYTES, ServerError, TritonServer
 from tests.toy_models import IDENTITY, write_python_model
 
 ANY_PORTS = {"http_port": 0, "grpc_port": 0, "metrics_port": 0}
@@ -96,6 +96,8 @@ def test_two_servers_answer_over_both_protocols_and_stop(repository: Path) -> No
             np.testing.assert_array_equal(infer(server.http_url, "http", f0), f0)
             np.testing.assert_array_equal(infer(server.grpc_url, "grpc", f0), f0)
         groups = [first.pid, second.pid]
+        regions = [*Path("/dev/shm").glob(f"{first._shm_prefix}*")]
+        assert [region.stat().st_size for region in regions] == [SHM_BYTES]
     assert not any(is_listening(url) for url in urls)
     assert not any(is_running(group) for group in groups if group)
     assert leftovers() <= before
