@@ -72,7 +72,8 @@ class TritonServer:
         self._arguments = tuple(arguments)
         self._directory: Path | None = None
         self._process: GuardedProcess | None = None
-        self._shm_prefix = f"sifigan_triton_{uuid.uuid4().hex[:12]}_"
+        # How the names of its files in /dev/shm begin.
+        self.shm_prefix = f"sifigan_triton_{uuid.uuid4().hex[:12]}_"
 
     @property
     def http_url(self) -> str:
@@ -170,7 +171,7 @@ class TritonServer:
             wheel.environment(directory),
             log=self._log_path,
             folder=directory,
-            shm_prefix=self._shm_prefix,
+            shm_prefix=self.shm_prefix,
         )
 
     def _flags(self, wheel: TritonWheel, directory: Path) -> list[str]:
@@ -179,7 +180,7 @@ class TritonServer:
             "model-repository": self.model_repository,
             "backend-directory": wheel.stage_backends(directory),
             "cache-directory": wheel.caches,
-            "backend-config": f"python,shm-region-prefix-name={self._shm_prefix}",
+            "backend-config": f"python,shm-region-prefix-name={self.shm_prefix}",
             "http-address": self.host,
             "grpc-address": self.host,
             "metrics-address": self.host,

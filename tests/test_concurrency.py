@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -44,6 +45,23 @@ def test_same_audio_alone_repeated_and_in_company(small_deployment: Deployment, 
         assert np.array_equal(first, second)
         assert first.size == other.f0.size * 120
         assert np.array_equal(first, synthesize(url, other, seed))
+
+
+def test_a_short_request_passes_a_long_one(small_deployment: Deployment) -> None:
+    url, floor = small_deployment.urls["grpc"], small_deployment.settings.f0_floor
+    jobs = {"long": track_request("recordings", 1024, floor), "short": track_request("glide", 100, floor)}
+    answered: list[str] = []
+
+    def send(name: str) -> None:
+        synthesize(url, jobs[name], 0)
+        answered.append(name)
+
+    with ThreadPoolExecutor(2) as pool:
+        futures = [pool.submit(send, "long")]
+        time.sleep(0.3)  # the engine has the long one
+        futures.append(pool.submit(send, "short"))
+    assert [future.result() for future in futures] == [None, None]
+    assert answered == ["short", "long"]
 
 
 def test_seed_changes_the_noise_only_where_asked(small_deployment: Deployment) -> None:

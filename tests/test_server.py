@@ -96,7 +96,7 @@ def test_two_servers_answer_over_both_protocols_and_stop(repository: Path) -> No
             np.testing.assert_array_equal(infer(server.http_url, "http", f0), f0)
             np.testing.assert_array_equal(infer(server.grpc_url, "grpc", f0), f0)
         groups = [first.pid, second.pid]
-        regions = [*Path("/dev/shm").glob(f"{first._shm_prefix}*")]
+        regions = [*Path("/dev/shm").glob(f"{first.shm_prefix}*")]
         assert [region.stat().st_size for region in regions] == [SHM_BYTES]
     assert not any(is_listening(url) for url in urls)
     assert not any(is_running(group) for group in groups if group)
