@@ -9,7 +9,7 @@ from preprocess.noise import noise_of
 from preprocess.voice import Voice
 
 BLOCK = 128
-"""Frames whose sine is made at once: what lies between FP64 phase and FP32 sine then stays in the processor's cache."""
+"""Frames that are made at once: all between the FP64 phase and the excitation then stays in the processor's cache."""
 
 
 def make_excitation(cf0: npt.NDArray[np.float64], seed: int, voice: Voice) -> npt.NDArray[np.float32]:
@@ -34,13 +34,14 @@ def make_excitation(cf0: npt.NDArray[np.float64], seed: int, voice: Voice) -> np
     start: npt.NDArray[np.float64] = np.concatenate(([0.0], np.cumsum(step[:-1] * hop) % 1.0))
     voiced = bool(cf0.any())
     noise_amp = np.float32(voice.noise_amp if voiced else voice.noise_amp / 3.0)
-    excitation = noise_of(seed).first(cf0.size * hop) * noise_amp
-    if voiced:
-        by_frame = excitation.reshape(-1, hop)
-        for first in range(0, cf0.size, BLOCK):
-            frames = slice(first, first + BLOCK)
-            by_frame[frames] += _sine(start[frames], step[frames], voice)
-    return excitation
+    noise = noise_of(seed).first(cf0.size * hop).reshape(-1, hop)
+    excitation = np.empty_like(noise)
+    for first in range(0, cf0.size, BLOCK):
+        frames = slice(first, first + BLOCK)
+        np.multiply(noise[frames], noise_amp, out=excitation[frames])
+        if voiced:
+            excitation[frames] += _sine(start[frames], step[frames], voice)
+    return excitation.reshape(-1)
 
 
 def _sine(start: npt.NDArray[np.float64], step: npt.NDArray[np.float64], voice: Voice) -> npt.NDArray[np.float32]:
