@@ -70,6 +70,7 @@ class Load:
         self._urls = (server.http_url, f"grpc://{server.grpc_url}")
         self._longest = request_of(longest)
         self._thread = local()
+        self._clients: list[SifiganClient] = []
 
     def send(self, number: int) -> int:
         """Send one request and return its length in frames."""
@@ -79,6 +80,7 @@ class Load:
         f0 = request.f0 if number % 20 else np.full(frames, F0_FLOOR / 2.0, np.float32)
         if not hasattr(self._thread, "clients"):
             self._thread.clients = [SifiganClient(url) for url in self._urls]
+            self._clients += self._thread.clients
         client: SifiganClient = self._thread.clients[number // 2 % 2]
         synthesize = client.synthesize if number % 2 else client.synthesize_pcm16
         try:
@@ -86,6 +88,11 @@ class Load:
         except SynthesisError:
             assert number % 20 == 0
         return frames
+
+    def close(self) -> None:
+        """Close all connections."""
+        for client in self._clients:
+            client.close()
 
 
 def main() -> None:
@@ -118,6 +125,7 @@ def soak(server: TritonServer, requests: int, clients: int, longest: int) -> lis
             seen.append(memory)
             sizes = f"{memory.pss:.1f} | {memory.rss:.1f} | {memory.shm:.1f}"
             print(f"| {stop:,} | {frames:,} | {time.perf_counter() - started:.0f} | {sizes} |", flush=True)
+    load.close()
     return seen
 
 
