@@ -1,8 +1,8 @@
-"""Client of the ensemble: one call, features in, waveform out, over HTTP or gRPC."""
+"""Client of the ensemble: one call, features in, waveform out, over HTTP or gRPC, if wanted through shared memory."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from types import ModuleType, TracebackType
 from typing import Any
 
@@ -12,7 +12,26 @@ import tritonclient.grpc
 import tritonclient.http
 from tritonclient.utils import InferenceServerException
 
+from sifigan_triton.shared_memory import SharedMemory, SharedMemoryError, SharedMemoryKind
+from sifigan_triton.step_statistics import StepStatistics, step_order
+
+__all__ = [
+    "ENSEMBLE",
+    "ServerUnavailableError",
+    "SharedMemoryError",
+    "SifiganClient",
+    "StepStatistics",
+    "SynthesisError",
+    "SynthesisTimeoutError",
+    "step_order",
+]
+
 ENSEMBLE = "sifigan"
+KINDS = {np.dtype(np.float32): "FP32", np.dtype(np.int64): "INT64", np.dtype(np.bool_): "BOOL"}
+"""Triton's names of the inputs' types."""
+OUTPUTS = {"waveform": np.float32, "pcm16": np.int16}
+_SEND_AGAIN = ("Unable to find shared memory region", "shared memory size specified with the request")
+"""What a server says that was started anew, or whose voice makes more samples a frame than the one before."""
 
 
 class SynthesisError(RuntimeError):
@@ -27,52 +46,41 @@ class SynthesisTimeoutError(TimeoutError):
     """The server did not answer in time."""
 
 
-@dataclass(frozen=True)
-class StepStatistics:
-    """What one model of the server has done since the server started."""
-
-    inferences: int
-    """Batch items answered: windows, for an engine."""
-    seconds: float
-    """Time spent computing, queues not counted."""
-
-    @classmethod
-    def parse(cls, entry: dict[str, Any]) -> StepStatistics:
-        """Read one entry of Triton's statistics; counts of zero are left out by gRPC."""
-        inference = entry.get("inference_stats", {}).get("compute_infer", {})
-        return cls(int(entry.get("inference_count", 0)), int(inference.get("ns", 0)) / 1e9)
-
-    def __sub__(self, earlier: StepStatistics) -> StepStatistics:
-        return StepStatistics(self.inferences - earlier.inferences, self.seconds - earlier.seconds)
-
-
-def step_order(model: str) -> tuple[bool, bool]:
-    """Return a key that sorts the models of the ensemble as the data passes them: the engine between the others."""
-    return model == "postprocess", not model.startswith("preprocess")
-
-
 class SifiganClient:
     """Connection to a Triton server that serves the ensemble `sifigan`. Use one client per thread."""
 
-    def __init__(self, url: str = "localhost:8000", model: str = ENSEMBLE, timeout_s: float = 300.0) -> None:
+    def __init__(
+        self,
+        url: str = "localhost:8000",
+        model: str = ENSEMBLE,
+        timeout_s: float = 300.0,
+        shared_memory: SharedMemoryKind | None = None,
+    ) -> None:
         """Prepare a connection; nothing is sent yet.
 
         Args:
             url: `host:port` or `http://host:port` for HTTP, `grpc://host:port` for gRPC.
             model: name of the ensemble.
             timeout_s: longest wait for an answer, in seconds.
+            shared_memory: "system" to hand tensors over in memory that a server on the same machine opens, "cuda" for
+                memory of its first GPU; None sends them. The first answer of a client is sent in any case: it tells how
+                long later ones are.
 
         Raises:
-            ValueError: if the URL names another protocol.
+            ValueError: if the URL names another protocol, or there is no such kind of shared memory.
 
         """
         scheme, _, address = url.rpartition("://")
         if scheme not in ("", "http", "grpc"):
             raise ValueError(f"url is {url!r}, expected host:port, http://host:port or grpc://host:port")
+        if shared_memory not in (None, "system", "cuda"):
+            raise ValueError(f"shared_memory is {shared_memory!r}, expected 'system', 'cuda' or None")
         self.url, self.model, self.timeout_s = url, model, timeout_s
         self._api: ModuleType = tritonclient.grpc if scheme == "grpc" else tritonclient.http
         options = {} if scheme == "grpc" else {"connection_timeout": timeout_s, "network_timeout": timeout_s}
         self._client = self._api.InferenceServerClient(address, **options)
+        self._memory = None if shared_memory is None else SharedMemory(self._client, shared_memory, url)
+        self._samples_per_frame = 0  # not known yet
 
     def synthesize(
         self,
@@ -100,6 +108,7 @@ class SifiganClient:
             SynthesisError: if the server refuses the request, with its reason.
             ServerUnavailableError: if no server answers, or it does not serve the model.
             SynthesisTimeoutError: if the answer takes longer than `timeout_s`.
+            SharedMemoryError: if client and server cannot share memory, where that was asked for.
 
         """
         waveform: npt.NDArray[np.float32] = self._infer("waveform", f0, mcep, bap, f0_factor, seed, repair)
@@ -133,7 +142,9 @@ class SifiganClient:
         return {entry["name"]: StepStatistics.parse(entry) for entry in statistics["model_stats"]}
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection, and give shared memory back."""
+        if self._memory is not None:
+            self._memory.close()
         self._client.close()
 
     def __enter__(self) -> SifiganClient:
@@ -156,32 +167,79 @@ class SifiganClient:
         seed: int,
         repair: bool,
     ) -> Any:
-        inputs = [
-            self._input(name, np.ascontiguousarray(values, dtype), kind)
-            for name, values, dtype, kind in (
-                ("f0", f0, np.float32, "FP32"),
-                ("mcep", mcep, np.float32, "FP32"),
-                ("bap", bap, np.float32, "FP32"),
-                ("f0_factor", [f0_factor], np.float32, "FP32"),
-                ("seed", [seed], np.int64, "INT64"),
-                ("repair", [repair], np.bool_, "BOOL"),
-            )
-        ]
-        options = {"client_timeout": self.timeout_s} if self._api is tritonclient.grpc else {}
+        tensors: dict[str, npt.NDArray[Any]] = {
+            "f0": np.ascontiguousarray(f0, np.float32),
+            "mcep": np.ascontiguousarray(mcep, np.float32),
+            "bap": np.ascontiguousarray(bap, np.float32),
+            "f0_factor": np.array([f0_factor], np.float32),
+            "seed": np.array([seed], np.int64),
+            "repair": np.array([repair], np.bool_),
+        }
+        memory = self._memory if all(values.size for values in tensors.values()) else None  # no regions of 0 bytes
         try:
-            result = self._client.infer(self.model, inputs, outputs=[self._api.InferRequestedOutput(output)], **options)
+            return self._send(tensors, output) if memory is None else self._share(memory, tensors, output)
         except InferenceServerException as error:
             raise self._explain(error) from None
         except TimeoutError:
             raise self._timeout() from None
+        except SharedMemoryError:
+            raise
         except (OSError, RuntimeError) as error:
             raise ServerUnavailableError(f"no Triton server answers at {self.url}: {error}") from None
-        return result.as_numpy(output)
 
-    def _input(self, name: str, values: npt.NDArray[Any], kind: str) -> Any:
-        tensor = self._api.InferInput(name, list(values.shape), kind)
-        tensor.set_data_from_numpy(values)
-        return tensor
+    def _send(self, tensors: Mapping[str, npt.NDArray[Any]], output: str) -> npt.NDArray[Any]:
+        """Send the tensors of a request; return one output."""
+        inputs = self._inputs(tensors)
+        for tensor, values in zip(inputs, tensors.values(), strict=True):
+            tensor.set_data_from_numpy(values)
+        answer: npt.NDArray[Any] = self._call(inputs, self._api.InferRequestedOutput(output)).as_numpy(output)
+        return answer
+
+    def _share(
+        self, memory: SharedMemory, tensors: Mapping[str, npt.NDArray[Any]], output: str, again: bool = True
+    ) -> npt.NDArray[Any]:
+        """Hand the tensors of a request over in shared memory, once more if the server does not know it any more."""
+        try:
+            return self._share_once(memory, tensors, output)
+        except InferenceServerException as error:
+            if again and any(reason in str(error) for reason in _SEND_AGAIN):
+                memory.forget()
+                self._samples_per_frame = 0
+                return self._share(memory, tensors, output, again=False)
+            if not isinstance(self._explain(error), SynthesisError):
+                memory.retire()
+            raise
+        except BaseException:
+            memory.retire()  # the request may still be under way, reading and writing there
+            raise
+
+    def _share_once(
+        self, memory: SharedMemory, tensors: Mapping[str, npt.NDArray[Any]], output: str
+    ) -> npt.NDArray[Any]:
+        """Write a request into shared memory, and read one output from there once its size can be foretold."""
+        inputs, wanted = self._inputs(tensors), self._api.InferRequestedOutput(output)
+        frames, kind = tensors["f0"].size, np.dtype(OUTPUTS[output])
+        region, offsets = memory.put(tensors)
+        for tensor, (name, values) in zip(inputs, tensors.items(), strict=True):
+            tensor.set_shared_memory(region, values.nbytes, offsets[name])
+        size = frames * self._samples_per_frame * kind.itemsize
+        if size:
+            wanted.set_shared_memory(memory.room(size), size)
+        result = self._call(inputs, wanted)
+        if size:
+            described = result.get_output(output)
+            (count,) = described["shape"] if isinstance(described, dict) else described.shape
+            return memory.answer(kind, int(count))
+        answer: npt.NDArray[Any] = result.as_numpy(output)
+        self._samples_per_frame = answer.size // frames
+        return answer
+
+    def _inputs(self, tensors: Mapping[str, npt.NDArray[Any]]) -> list[Any]:
+        return [self._api.InferInput(name, list(x.shape), KINDS[x.dtype]) for name, x in tensors.items()]
+
+    def _call(self, inputs: list[Any], wanted: Any) -> Any:
+        options = {"client_timeout": self.timeout_s} if self._api is tritonclient.grpc else {}
+        return self._client.infer(self.model, inputs, outputs=[wanted], **options)
 
     def _timeout(self) -> SynthesisTimeoutError:
         return SynthesisTimeoutError(
