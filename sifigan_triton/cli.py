@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sifigan_triton import __version__, commands
+from sifigan_triton.engines import ENGINES
 
 EPILOG = """a recording to your own pitch, with a server up (`make serve`, or `serve` after build_engines.py):
   sifigan-triton resynthesize in.wav -o out.wav --f0-factor 1.26 --plot out.png
@@ -61,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_voice_commands(command)
     _add_audio_commands(command)
     _add_server_commands(command)
+    _add_benchmark(command)
     return parser
 
 
@@ -196,6 +198,43 @@ def _add_server_commands(command: _Command) -> None:
     sub.add_argument("--concurrency", type=int, action="append", help="repeatable (default: 1, 2 and 4)")
     sub.add_argument("--requests", type=int, default=5, help="requests in a measurement window (default: %(default)s)")
     sub.add_argument("--model", default="sifigan", help="default: %(default)s")
+
+
+def _add_benchmark(command: _Command) -> None:
+    sub = command(
+        "benchmark",
+        commands.benchmark,
+        "measure ensembles beside their bare engines: length x load x protocol in one interleaved run",
+    )
+    _add_repository(sub)
+    sub.add_argument("--engine", nargs="+", choices=list(ENGINES), metavar="NAME", help="default: all that are built")
+    sub.add_argument(
+        "--frames", type=int, nargs="+", default=[100, 627, 1820], help="frames of a request (default: 100 627 1820)"
+    )
+    sub.add_argument("--concurrency", type=int, nargs="+", default=[1, 4], help="clients (default: 1 4)")
+    sub.add_argument(
+        "--protocol",
+        nargs="+",
+        choices=["http", "grpc", "grpc-shm", "grpc-cuda"],
+        default=["http", "grpc", "grpc-shm"],
+        help="grpc-shm, grpc-cuda: tensors in system memory or the GPU's (default: http grpc grpc-shm)",
+    )
+    sub.add_argument(
+        "--utilization",
+        type=float,
+        nargs="*",
+        default=[0.5, 0.8],
+        help="Poisson arrivals of mixed lengths at these shares of one client's rate, over the last protocol "
+        "(default: 0.5 0.8)",
+    )
+    sub.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
+    sub.add_argument("--requests", type=int, default=6, help="of a row in a round, at least (default: %(default)s)")
+    sub.add_argument("--seed", type=int, default=0, help="of the arrivals (default: %(default)s)")
+    sub.add_argument(
+        "--recording", type=Path, default=Path("measurement_data/long.json"), help="its features (default: %(default)s)"
+    )
+    sub.add_argument("-o", "--output", type=Path, default=Path("build/benchmark"), help="default: %(default)s")
+    sub.add_argument("--document", type=Path, metavar="DOC.md", help="also write the table between its benchmark marks")
 
 
 def _add_repository(sub: argparse.ArgumentParser) -> None:

@@ -134,6 +134,35 @@ def perf(args: argparse.Namespace) -> None:
     print(format_table(rows))
 
 
+def benchmark(args: argparse.Namespace) -> None:
+    """Measure engines and their ensembles in one interleaved run."""
+    from sifigan_triton.benchmark.benchmark import BenchmarkOptions, built_engines, run_benchmark, write_results
+    from sifigan_triton.benchmark.document import Section
+    from sifigan_triton.benchmark.run import Schedule
+    from sifigan_triton.engines import ENGINES
+
+    marks = ("<!-- benchmark: written by `sifigan-triton benchmark` -->", "<!-- benchmark: end -->")
+    section = Section(args.document, *marks) if args.document else None
+    if section is not None:
+        section.around()  # before anything is measured
+    engines = [ENGINES[name] for name in args.engine] if args.engine else built_engines(args.model_repository)
+    options = BenchmarkOptions(
+        args.model_repository,
+        tuple(engines),
+        tuple(args.frames),
+        tuple(args.concurrency),
+        tuple(args.protocol),
+        tuple(args.utilization),
+        Schedule(args.rounds, args.requests, args.seed),
+        args.recording,
+    )
+    text = write_results(args.output, run_benchmark(options, _say), options)
+    print(text)
+    if section is not None:
+        section.write(text)
+    print(f"{args.output}: benchmark.json, benchmark.md, benchmark.png")
+
+
 def _private_server(model_repository: Path) -> TritonServer:
     """Return a server on free ports."""
     from sifigan_triton.server import TritonServer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.metadata
+import json
 import logging
 import os
 import subprocess
@@ -114,6 +115,48 @@ def run(
     raise PerfError(
         f"perf_analyzer on {model} at {url} ({protocol}, {input_json.name}) failed (exit status {status}): {output}"
     )
+
+
+def send(
+    model: str,
+    url: str,
+    protocol: Protocol,
+    input_json: Path,
+    concurrency: int,
+    requests: int,
+    timeout_s: float = 600.0,
+) -> list[tuple[float, float]]:
+    """Send a fixed number of requests, a constant number of them in flight, and return the times of each.
+
+    Args:
+        model: name of the model or ensemble.
+        url: "host:port" of the API that `protocol` names.
+        protocol: "http" or "grpc".
+        input_json: requests in perf_analyzer's JSON format, taken in turn.
+        concurrency: requests in flight.
+        requests: requests in all.
+        timeout_s: when it is given up.
+
+    Returns:
+        When each request was sent and answered, in seconds by one clock.
+
+    Raises:
+        PerfError: if the program is missing, or with what it says.
+
+    """
+    with tempfile.TemporaryDirectory(prefix="sifigan-triton-perf-") as name:
+        directory = Path(name)
+        target = ["-m", model, "-u", url, "-i", protocol, "--input-data", str(input_json.resolve())]
+        load = ["--concurrency-range", str(concurrency), "--request-count", str(requests)]
+        command = [str(find_binary()), *target, *load, "--profile-export-file", "times.json"]
+        status, output = _execute(command, directory, _environment(directory), timeout_s)
+        if status:
+            raise PerfError(
+                f"perf_analyzer on {model} at {url} ({protocol}, {input_json.name}) failed (exit status {status}): "
+                f"{output}"
+            )
+        (experiment,) = json.loads((directory / "times.json").read_text(encoding="utf-8"))["experiments"]
+    return [(each["timestamp"] / 1e9, each["response_timestamps"][-1] / 1e9) for each in experiment["requests"]]
 
 
 def find_binary() -> Path:

@@ -16,6 +16,7 @@ import logging
 import mmap
 import os
 import secrets
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -28,6 +29,8 @@ SharedMemoryKind = Literal["system", "cuda"]
 ALIGNMENT = 64
 """Bytes to a multiple of which tensors are laid: a cache line."""
 SMALLEST_REGION = 1 << 16
+LET_GO_S = 0.5
+"""Longest wait in `close`: a server lets go of a region a little after its answer."""
 FOLDER = Path("/dev/shm")
 """Where Linux keeps the memory that `shm_open` names."""
 
@@ -181,7 +184,11 @@ class SharedMemory:
     def close(self) -> None:
         """Unregister and free everything. A region that the server still uses stays with the server until it ends."""
         self.retire()
+        give_up = time.monotonic() + LET_GO_S
         self._sweep()
+        while self._retired and time.monotonic() < give_up:
+            time.sleep(0.01)
+            self._sweep()
         for region in self._retired:
             logger.warning("%s still uses the shared memory region %s (%d bytes)", self._url, region.name, region.size)
             region.block.free()
