@@ -3,9 +3,9 @@
 #
 #   benchmarks/gpu.sh [--device cpu] [--channels N]
 #
-# Results: $OUT (default build/gpu): engines.{json,md}, served.{json,md}. PYTHON is the Python to use (default python3, with
-# torch, numpy, safetensors and onnx). What is not installed is left out, and said. `--device cpu --channels 64` tries the
-# script itself in some two minutes.
+# Results: $OUT (default build/gpu): engines.{json,md}, served.md, benchmark.{json,md,png} (concurrency 1, 4, 16 and 64).
+# PYTHON is the Python to use (default python3, with torch, numpy, safetensors and onnx). What is not installed is left
+# out, and said. `--device cpu --channels 64` tries the script itself in some minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -27,7 +27,7 @@ served_args=()
 if [ "$device" = cpu ]; then
     export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
     engine_args=(--rounds 1 --batches 1 2 --window 128 --f0-floor 80)
-    served_args=(--requests short.json --concurrency 1 --count 3)
+    served_args=(--frames 100 --concurrency 1 4 --requests 3 --rounds 2 --utilization 0.5)
 elif ! "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
     echo "gpu.sh: torch of $python sees no NVIDIA GPU: use one with CUDA, or try the script with --device cpu" >&2
     exit 1

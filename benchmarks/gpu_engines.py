@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.gpu_bench import Array, Bench, Candidate, Row, Run, measure
-from benchmarks.gpu_machine import describe_machine
+from sifigan_triton.benchmark.machine import describe_machine
 from sifigan_triton.engine import NarrowingEngine
 from sifigan_triton.generator import Generator
 from sifigan_triton.precision import in_precision
@@ -113,7 +113,7 @@ def main() -> None:
 
         candidates += torch_candidates(bench, args.batches, graphs=True)
         candidates += tensorrt_candidates(bench, args.batches, remarks)
-    rows, machine = measure(candidates, bench, args.rounds), describe_machine(args.device)
+    rows, machine = measure(candidates, bench, args.rounds), describe_machine()
     text = format_rows(rows, machine, remarks)
     args.output.mkdir(parents=True, exist_ok=True)
     (args.output / "engines.md").write_text(text, encoding="utf-8")

@@ -13,11 +13,7 @@ from __future__ import annotations
 
 import argparse
 import base64
-import datetime
-import importlib.metadata
 import json
-import os
-import platform
 import statistics
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,7 +24,8 @@ import torch
 
 from benchmarks.tracks import DATA, shipped
 from preprocess import Settings, preprocess
-from sifigan_triton.atomic import atomic_file
+from sifigan_triton.benchmark.document import Section
+from sifigan_triton.benchmark.machine import describe_machine
 from sifigan_triton.build import BuildOptions, build
 from sifigan_triton.build_options import all_engines, cpu_has_bf16
 from sifigan_triton.engines import ENGINES, EngineKind
@@ -43,8 +40,8 @@ from sifigan_triton.voices import load_voice
 FRAMES = 627
 F0_FLOOR = 70.0
 REQUEST = DATA / f"frames-{FRAMES}.json"
-DOCUMENT = Path("docs/performance.md")
-BEGIN, END = "<!-- study: written by `make study` -->", "<!-- study: end -->"
+SECTION = Section(Path("docs/performance.md"), "<!-- study: written by `make study` -->", "<!-- study: end -->")
+PACKAGES = ("torch", "onnxruntime", "openvino", "nvidia-pytriton", "tritonclient")
 
 STUDY = {"pt-fp32": 21.5, "onnx-fp32": 17.7, "trt-fp32": 27.9, "pt-fp16": 38.9, "onnx-fp16": 36.8, "trt-fp16": 63.7}
 """Requests a second that the study measured on an unnamed GPU: bare engines, batch 1, 627 frames."""
@@ -167,43 +164,10 @@ def _figure(value: float | None) -> str:
     return "" if value is None else f"{value:.3g}"
 
 
-def describe_machine(voice: str) -> str:
-    """Return one paragraph: date, hardware, versions."""
-    cpu = next(
-        (
-            line.split(":", 1)[1].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if "model name" in line
-        ),
-        platform.machine(),
-    )
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no NVIDIA GPU"
-    packages = ("torch", "onnxruntime", "openvino", "nvidia-pytriton", "tritonclient")
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
-    return (
-        f"Taken on {datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d} by `make study` on "
-        f"{len(os.sched_getaffinity(0))} cores ({cpu}), {gpu}; {versions}; voice `{voice}`."
-    )
-
-
-def parts(document: Path) -> tuple[str, str]:
-    """Return what stands before and behind the marks of a document.
-
-    Raises:
-        ValueError: if they are not there.
-
-    """
-    text = document.read_text(encoding="utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ValueError(f"{document} lacks the marks {BEGIN} and {END}: put them where the tables are to stand")
-    return text.split(BEGIN)[0], text.split(END)[1]
-
-
-def write_document(text: str, document: Path = DOCUMENT) -> None:
-    """Put the text between the marks of the document."""
-    before, after = parts(document)
-    with atomic_file(document) as file:
-        file.write(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}".encode())
+def describe_run(voice: str) -> str:
+    """Return one paragraph: what was run, date, hardware, versions."""
+    facts = ", ".join(f"{key} {value}" for key, value in describe_machine(PACKAGES).items())
+    return f"Taken by `make study`: {facts}; voice `{voice}`."
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -214,12 +178,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=Path("build/study"))
     args: Any = parser.parse_args(arguments)
-    parts(DOCUMENT)  # before anything is measured
+    SECTION.around()  # before anything is measured
     args.folder.mkdir(parents=True, exist_ok=True)
     rows = measure(args.voice, args.folder, args.requests, args.rounds)
     tables = format_rows(rows, args.folder / "models")
     print(tables)
-    write_document(f"{describe_machine(args.voice.name)}\n\n{tables}")
+    SECTION.write(f"{describe_run(args.voice.name)}\n\n{tables}")
 
 
 if __name__ == "__main__":

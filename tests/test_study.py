@@ -1,14 +1,13 @@
-"""The performance study: what the bare engines get, and where the tables go."""
+"""The performance study: what the bare engines get, and what the tables hold."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 
-from benchmarks.study import BEGIN, DOCUMENT, END, FRAMES, STUDY, Row, format_rows, write_bare_request, write_document
+from benchmarks.study import FRAMES, SECTION, STUDY, Row, format_rows, write_bare_request
 from sifigan_triton.engines import ENGINES
 from sifigan_triton.perf_analyzer import PerfResult
 from tests.small_voice import small_settings, small_voice
@@ -25,22 +24,8 @@ def test_bare_request_is_one_window(tmp_path: Path, engine: str, frames: int | N
     assert ("bounds" in entry) is (engine == "openvino-fp32")
 
 
-def test_tables_go_between_the_marks_of_the_document(tmp_path: Path) -> None:
-    document = tmp_path / "performance.md"
-    shutil.copyfile(DOCUMENT, document)
-    before = document.read_text(encoding="utf-8")
-    for text in ("first", "second"):
-        write_document(text, document)
-    after = document.read_text(encoding="utf-8")
-    assert after.split(BEGIN)[0] == before.split(BEGIN)[0]
-    assert after.split(END)[1] == before.split(END)[1]
-    assert after.split(BEGIN)[1].split(END)[0].strip() == "second"
-
-
-def test_document_without_marks_is_named(tmp_path: Path) -> None:
-    (tmp_path / "x.md").write_text("# Nothing\n")
-    with pytest.raises(ValueError, match=r"x.md lacks the marks"):
-        write_document("text", tmp_path / "x.md")
+def test_document_has_the_marks() -> None:
+    SECTION.around()
 
 
 def result(rate: float, stable: bool = True) -> PerfResult:
