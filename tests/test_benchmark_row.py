@@ -36,7 +36,9 @@ def one_slice(latency_s: float, count: int = 4) -> Slice:
         copy_s=0.1 * latency_s * count,
     )
     first = StepStatistics(count, 0.05 * latency_s * count, count, count)
-    return Slice(samples, {KIND.model: engine, "preprocess": first}, cpu_s=2.0, memory_bytes=3 << 20)
+    return Slice(
+        samples, {"postprocess": first, KIND.model: engine, "preprocess": first}, cpu_s=2.0, memory_bytes=3 << 20
+    )
 
 
 def rows() -> tuple[Row, Row]:
@@ -59,7 +61,7 @@ def test_figures_of_a_row() -> None:
     engine = row.steps[KIND.model]
     assert (engine.queue_ms, engine.compute_ms) == pytest.approx((0.15 * 1100 / 3, 0.6 * 1100 / 3))
     assert engine.batch == 2.0
-    assert list(row.steps) == ["preprocess", KIND.model]  # as the data passes them
+    assert list(row.steps) == ["preprocess", KIND.model, "postprocess"]  # as the data passes them
     assert row.outside_engine == pytest.approx(0.25)
     assert row.computed_per_asked == pytest.approx(2 * 128 / 200)
     assert row.cpu_per_audio_second == pytest.approx(0.5)
@@ -78,7 +80,7 @@ def test_table_has_a_cell_for_every_column() -> None:
     assert {line.count("|") for line in lines[:4]} == {COLUMNS.count("|") + 2}
     cells = [cell.strip() for cell in lines[3].split("|")]
     assert cells[1:8] == ["openvino-fp32", "200", "1", "grpc", "2.5 (2-5)", "2.5 (2-5)", "0.8 (0.5-1)"]
-    assert cells[13:21] == ["0.0+18.3", "55.0+220.0", "", "25.0 %", "2.00", "1.28", "0.50", "3"]
+    assert cells[13:21] == ["0.0+18.3", "55.0+220.0", "0.0+18.3", "25.0 %", "2.00", "1.28", "0.50", "3"]
 
 
 def test_json_holds_every_latency() -> None:
