@@ -10,11 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.tracks import DATA
 from sifigan_triton.benchmark.benchmark import BenchmarkOptions, plan_cases, run_benchmark, write_results
 from sifigan_triton.benchmark.run import Schedule
 from sifigan_triton.benchmark.usage import ProcessGroup
+from sifigan_triton.benchmark.workload import make_workload
 from sifigan_triton.build import BuildOptions, build
+from sifigan_triton.cli import main
 from sifigan_triton.engines import ENGINES
+from sifigan_triton.measurement_data import read_requests
+from sifigan_triton.perf_analyzer import PerfError, send
 from sifigan_triton.voices import RANDOM_CARD, save_voice
 from tests.small_build import OPENVINO
 from tests.small_voice import small_voice
@@ -64,6 +69,20 @@ def test_engine_that_is_not_built_is_named(tmp_path: Path) -> None:
     (tmp_path / "sifigan-ensemble-pt-fp32" / "1").mkdir(parents=True)
     with pytest.raises(ValueError, match=r"no ensemble of trt-fp16, found pt-fp32: build with build_engines\.py"):
         plan_cases(BenchmarkOptions(tmp_path, (ENGINES["trt-fp16"],)))
+
+
+def test_document_without_marks_is_told_before_anything_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x.md").write_text("# Nothing\n")
+    assert main(["benchmark", "--model-repository", str(tmp_path), "--document", str(tmp_path / "x.md")]) == 1
+    assert "x.md lacks the marks <!-- benchmark: written by" in capsys.readouterr().err
+
+
+def test_failure_of_perf_analyzer_is_told(tmp_path: Path) -> None:
+    make_workload(read_requests(DATA / "short.json")[0], (5,), 100.0).write(tmp_path / "x.json")
+    with pytest.raises(PerfError, match=r"perf_analyzer on sifigan at 127\.0\.0\.1:1 \(http, x\.json\) failed"):
+        send("sifigan", "127.0.0.1:1", "http", tmp_path / "x.json", 1, 1)
 
 
 def test_usage_of_a_process_group() -> None:

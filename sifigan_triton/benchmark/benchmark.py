@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -96,6 +97,7 @@ def run_benchmark(options: BenchmarkOptions, report: Callable[[str], None]) -> l
     seen: dict[Case, list[Slice]] = {case: [] for case in cases}
     with (
         TritonServer(options.repository, http_port=0, grpc_port=0, metrics_port=0, models=models) as server,
+        closing(Bench(server, engines, options.schedule)) as bench,
         tqdm(total=len(cases) * (options.schedule.rounds + 1), unit="slice", dynamic_ncols=True) as bar,
     ):
         report(f"{len(cases)} cases, {options.schedule.rounds} rounds, engines {', '.join(engines)}")
@@ -104,7 +106,7 @@ def run_benchmark(options: BenchmarkOptions, report: Callable[[str], None]) -> l
             bar.set_description(line)
             bar.update()
 
-        for _, case, one in Bench(server, engines, options.schedule).measure(cases, progress):
+        for _, case, one in bench.measure(cases, progress):
             seen[case].append(one)
     bare = {(case.kind, case.workload): slices for case, slices in seen.items() if case.protocol == IN_PROCESS}
     return [

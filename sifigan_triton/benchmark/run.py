@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +58,13 @@ class Bench:
         self._server, self._engines, self._schedule = server, engines, schedule
         self._group = ProcessGroup(server.pid)
         self._rates: dict[tuple[str, str], float] = {}
+        self._idle: dict[tuple[str, str], list[SifiganClient]] = {}
+
+    def close(self) -> None:
+        """Close the connections that are kept from slice to slice."""
+        for client in itertools.chain(*self._idle.values()):
+            client.close()
+        self._idle.clear()
 
     def measure(self, cases: Sequence[Case], progress: Callable[[str], None]) -> Iterator[tuple[int, Case, Slice]]:
         """Warm everything up, then measure round by round; gives the round's number, the case and what it saw.
@@ -74,7 +83,7 @@ class Bench:
                 yield number, case, self._slice(case, number)
 
     def _warm_up(self, case: Case) -> None:
-        """Answer each request of a case once, alone; notes the rate of one client."""
+        """Answer each request of a case once, alone, noting the rate of one client; let clients share their memory."""
         requests = case.workload.requests
         if case.protocol == IN_PROCESS:
             self._engines[case.kind.name].run(requests, len(requests))
@@ -85,6 +94,8 @@ class Bench:
         if key not in self._rates and case.utilization is not None:
             last = samples[-2 * len(requests) :]  # the first of each are slow
             self._rates[key] = 1.0 / statistics.fmean(sample.latency_s for sample in last)
+        if case.protocol in SHARED and case.clients > 1:
+            closed_loop(lambda: self._connect(case), requests, case.clients, 2 * case.clients)
 
     def _slice(self, case: Case, number: int) -> Slice:
         """Measure a case once."""
@@ -131,6 +142,19 @@ class Bench:
             times = send(case.kind.ensemble, url, protocol, path, case.clients, count)
         return [Sample(sent, answered, requests[0].f0.size) for sent, answered in times]
 
-    def _connect(self, case: Case) -> SifiganClient:
+    @contextmanager
+    def _connect(self, case: Case) -> Iterator[SifiganClient]:
+        """Give a client; one with shared memory stays, with its regions, for later slices."""
+        idle = self._idle.setdefault((case.kind.name, case.protocol), [])
         url = self._server.http_url if case.protocol == "http" else f"grpc://{self._server.grpc_url}"
-        return SifiganClient(url, case.kind.ensemble, shared_memory=SHARED.get(case.protocol))
+        try:
+            client = idle.pop()
+        except IndexError:
+            client = SifiganClient(url, case.kind.ensemble, shared_memory=SHARED.get(case.protocol))
+        try:
+            yield client
+        finally:
+            if case.protocol in SHARED:
+                idle.append(client)
+            else:
+                client.close()
