@@ -36,7 +36,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.server
 def test_every_kind_of_row_is_measured(repository: Path, tmp_path: Path) -> None:
     options = BenchmarkOptions(
-        repository, (OPENVINO,), (20, 70), (1,), ("http", "grpc", "grpc-shm"), (0.5,), Schedule(rounds=2, requests=3)
+        repository, (OPENVINO,), (20, 70), (1,), ("http", "grpc", "grpc-shm"), (0.5,), Schedule(rounds=1, requests=3)
     )
     rows = run_benchmark(options, lambda line: None)
     loads = [(row.case.workload.name, row.case.protocol, row.case.load) for row in rows]

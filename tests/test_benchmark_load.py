@@ -99,6 +99,20 @@ def test_failure_of_a_client_ends_the_run() -> None:
         closed_loop(server.connect, REQUESTS, clients=2, count=1000)
 
 
+def test_client_that_cannot_connect_ends_the_run() -> None:
+    server = Server(0.0)
+
+    def connect() -> Any:
+        if server.clients == 2:
+            raise ConnectionError("no server")
+        return server.connect()
+
+    started = time.monotonic()
+    with pytest.raises(ConnectionError, match="no server"):
+        closed_loop(connect, REQUESTS, clients=3, count=9)
+    assert time.monotonic() - started < 30.0  # the others do not wait for it in vain
+
+
 def test_workload_repeats_the_recording_and_keeps_to_the_floor(tmp_path: Path) -> None:
     source = Request(
         np.array([0.0, 80.0, 200.0], np.float32),

@@ -97,8 +97,8 @@ def _run(connect: Connect, clients: int, jobs: Iterator[tuple[float | None, Requ
                     with lock:
                         samples.append(sample)
         except Exception as error:  # noqa: BLE001 - whatever ends a thread belongs to the caller
-            started.abort()
             failures.put(error)
+            started.abort()  # nobody waits for this one
 
     threads = [threading.Thread(target=work, daemon=True) for _ in range(clients)]
     for thread in threads:
