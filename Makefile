@@ -6,6 +6,7 @@ FULL_SIZE := voices/random
 BUILD_ARGS ?=
 SERVE_ARGS ?=
 PERF_ARGS ?=
+BENCH_ARGS ?=
 STUDY_ARGS ?=
 TEST_ARGS ?=
 
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 TYPED := preprocess postprocess sifigan_triton build_engines.py docker/select_models.py docker/healthcheck.py tools/train_demo_voice
 
 .DEFAULT_GOAL := help
-.PHONY: help check setup voice build demo serve perf study test lint format lock clean
+.PHONY: help check setup voice build demo serve perf bench study test lint format lock clean
 .NOTPARALLEL:
 
 help: ## List the targets
@@ -26,7 +27,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "Names: VOICE=$(VOICE) (a voice's folder)  PYTHON=$(PYTHON) (3.11, or 3.12 untested)"
-	@echo "       BUILD_ARGS, SERVE_ARGS, PERF_ARGS, STUDY_ARGS, TEST_ARGS: passed on; make test TEST_ARGS='-m \"not server\"'"
+	@echo "       BUILD_ARGS, SERVE_ARGS, PERF_ARGS, BENCH_ARGS, STUDY_ARGS, TEST_ARGS: passed on; make test TEST_ARGS='-m \"not server\"'"
 
 check: ## Say whether this machine can run the project, installing nothing
 	@tools/check_machine.sh $(PYTHON)
@@ -66,6 +67,9 @@ serve: build ## Keep a server up on ports 8000 (HTTP), 8001 (gRPC), 8002 (metric
 
 perf: build ## Measure the ensemble with NVIDIA's perf_analyzer over HTTP and gRPC
 	$(BIN)/sifigan-triton perf $(PERF_ARGS)
+
+bench: build ## Measure ensembles beside their bare engines over lengths, loads and protocols
+	$(BIN)/sifigan-triton benchmark $(BENCH_ARGS)
 
 study: $(VENV)/.installed $(FULL_SIZE)/voice.json ## Repeat the performance study with every engine of this machine, full size: docs/performance.md
 	$(BIN)/python -m benchmarks.study --voice $(FULL_SIZE) $(STUDY_ARGS)

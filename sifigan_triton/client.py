@@ -13,18 +13,7 @@ import tritonclient.http
 from tritonclient.utils import InferenceServerException
 
 from sifigan_triton.shared_memory import SharedMemory, SharedMemoryError, SharedMemoryKind
-from sifigan_triton.step_statistics import StepStatistics, step_order
-
-__all__ = [
-    "ENSEMBLE",
-    "ServerUnavailableError",
-    "SharedMemoryError",
-    "SifiganClient",
-    "StepStatistics",
-    "SynthesisError",
-    "SynthesisTimeoutError",
-    "step_order",
-]
+from sifigan_triton.step_statistics import StepStatistics
 
 ENSEMBLE = "sifigan"
 KINDS = {np.dtype(np.float32): "FP32", np.dtype(np.int64): "INT64", np.dtype(np.bool_): "BOOL"}

@@ -10,9 +10,10 @@ from pathlib import Path
 from preprocess.voice import Voice
 from sifigan_triton.analysis import analyze
 from sifigan_triton.audio import read_audio, write_wav
-from sifigan_triton.client import SifiganClient, StepStatistics, step_order
+from sifigan_triton.client import SifiganClient
 from sifigan_triton.features import Features
 from sifigan_triton.plot import plot_synthesis
+from sifigan_triton.step_statistics import StepStatistics, step_order
 
 HEADINGS = ("f0_factor", "frames", "windows", "audio s", "step", "seconds", "RTF")
 

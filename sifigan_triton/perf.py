@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sifigan_triton.client import step_order
 from sifigan_triton.perf_analyzer import PerfError, PerfResult, PerfSettings, Protocol, run
+from sifigan_triton.step_statistics import step_order
 
 __all__ = ["PerfError", "PerfRow", "PerfSettings", "format_table", "measure", "seconds_per_request"]
 

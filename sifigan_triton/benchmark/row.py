@@ -11,8 +11,7 @@ import numpy as np
 
 from sifigan_triton.benchmark.case import Case, Slice
 from sifigan_triton.benchmark.load import Sample
-from sifigan_triton.client import step_order
-from sifigan_triton.step_statistics import StepStatistics
+from sifigan_triton.step_statistics import StepStatistics, step_order
 
 PERCENTILES = (50, 90, 95, 99)
 
