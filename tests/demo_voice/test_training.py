@@ -25,7 +25,7 @@ from tools.train_demo_voice.dataset import (
 )
 from tools.train_demo_voice.journal import CHECKPOINT_FILE, LOG_FILE, LossLog
 from tools.train_demo_voice.losses import ResidualLoss, SpectralLoss
-from tools.train_demo_voice.pulses import PulseLoss, pulse_train
+from tools.train_demo_voice.pulses import PulseLoss, pulse_train, source_target
 from tools.train_demo_voice.trainer import CheckpointMismatchError, Plan, SourceKeepingGenerator, Trainer
 
 ROOT = Path(__file__).parents[2]
@@ -79,15 +79,26 @@ def test_pulses_fall_where_the_sine_of_the_excitation_rises_through_zero(voice: 
     assert len(rising) - len(np.unique(np.abs(peaks[:, None] - rising).argmin(axis=1))) <= 12  # of the unvoiced part
 
 
-def test_pulse_loss_is_zero_for_the_pulses_and_one_for_silence(voice: Voice) -> None:
+def test_unvoiced_frames_ask_for_the_noise_of_the_excitation(voice: Voice) -> None:
+    f0 = np.full(60, 150.0, np.float32)
+    f0[20:40] = 0.0
+    cf0 = np.full(60, 150.0, np.float32)
+    excitation = make_excitation(cf0.astype(np.float64), 7, voice)
+    target = source_target(f0, cf0, excitation, voice).reshape(-1, HOP)
+    noise = np.random.default_rng(7).standard_normal((60, HOP), np.float32)
+    np.testing.assert_allclose(target[20:40], noise[20:40], atol=1e-3)
+    assert np.array_equal(target[:20], pulse_train(f0, cf0, voice).reshape(-1, HOP)[:20])
+
+
+def test_pulse_loss_is_zero_for_the_target_and_one_for_silence(voice: Voice) -> None:
     loss = PulseLoss(1)
     with torch.no_grad():
         loss.readout.weight.fill_(1.0)
         assert loss.readout.bias is not None
         loss.readout.bias.zero_()
     f0 = np.full(24, 150.0, np.float32)
-    pulses = torch.from_numpy(pulse_train(f0, f0, voice))[None]
-    distances = [float(loss(gain * pulses[:, None], pulses).detach()) for gain in (1.0, 0.0)]
+    target = torch.from_numpy(pulse_train(f0, f0, voice))[None]
+    distances = [float(loss(gain * target[:, None], target).detach()) for gain in (1.0, 0.0)]
     assert distances == pytest.approx([0.0, 1.0], abs=1e-3)
 
 

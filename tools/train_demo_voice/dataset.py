@@ -14,7 +14,7 @@ from torch import Tensor
 from preprocess import Voice, condition
 from preprocess.f0 import continuous_f0
 from preprocess.voice import GeneratorConfig, Statistics
-from tools.train_demo_voice.pulses import pulse_train
+from tools.train_demo_voice.pulses import source_target
 
 GAIN_DB = 15.0
 """Every segment gets a random gain of up to this, either way."""
@@ -88,7 +88,7 @@ class Batch:
     mcep: Tensor
     """(B, T, 40), not normalised."""
     pulses: Tensor
-    """(B, L), see `pulses.pulse_train`."""
+    """(B, L), see `pulses.source_target`."""
     target: Tensor
     """(B, 1, L)"""
 
@@ -178,7 +178,7 @@ def collate(recordings: Sequence[Recording], gains_db: Sequence[float], seeds: S
     for recording, gain_db, seed in zip(recordings, gains_db, seeds, strict=True):
         waveform, mcep = with_gain(recording, gain_db)
         inputs = condition(recording.cf0, mcep, recording.bap, voice, seed=seed)
-        pulses = pulse_train(recording.f0, recording.cf0, voice)
+        pulses = source_target(recording.f0, recording.cf0, inputs[0][0], voice)
         rows.append((*inputs, mcep, pulses, waveform[None]))
     return Batch(*(torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True)))
 

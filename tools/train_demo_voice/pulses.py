@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
 from preprocess import Voice
+from preprocess.excitation import make_excitation
 
 HIGHEST_HARMONIC_HZ = 11000.0
 
@@ -36,12 +39,31 @@ def pulse_train(f0: FloatArray, cf0: FloatArray, voice: Voice) -> FloatArray:
     return np.asarray((pulses * (f0 > 0.0)[:, None]).reshape(-1), np.float32)
 
 
+def source_target(f0: FloatArray, cf0: FloatArray, excitation: FloatArray, voice: Voice) -> FloatArray:
+    """Make what the source network is asked for: pulses where voiced, elsewhere the excitation's noise at power 1.
+
+    Args:
+        f0: (T,) in Hz, 0 where unvoiced.
+        cf0: (T,) in Hz, the continuous F0 that the excitation is made of.
+        excitation: (T * hop_size,), sine and noise.
+        voice: the voice's constants.
+
+    Returns:
+        float32 (T * hop_size,).
+
+    """
+    sine = make_excitation(cf0.astype(np.float64), 0, replace(voice, noise_amp=0.0))
+    noise = (excitation - sine) / np.float32(voice.noise_amp)
+    return np.where(np.repeat(f0 > 0.0, voice.hop_size), pulse_train(f0, cf0, voice), noise)
+
+
 class PulseLoss(nn.Module):
-    """Ask the source network for the harmonics of a pulse train.
+    """Ask the source network for the harmonics of a pulse train, and for noise where the voice has none.
 
     A spectrogram knows no phase, so that a loss on it says little about where harmonics should come from. But the
     generator knows the phase of the excitation's sine, and any phase will do: a pulse train in that phase is one
-    waveform with all harmonics, the same at every draw, and is learnt fast. The filter network shapes it.
+    waveform with all harmonics, the same at every draw, and is learnt fast. So is the noise, which the generator is
+    given at a thirtieth of the sine. The filter network shapes both.
     """
 
     def __init__(self, channels: int) -> None:
@@ -49,17 +71,16 @@ class PulseLoss(nn.Module):
         super().__init__()
         self.readout = nn.Conv1d(channels, 1, 1)
 
-    def forward(self, source: Tensor, pulses: Tensor) -> Tensor:
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
         """Compare with the pulses.
 
         Args:
             source: (B, channels, L), output of the source network.
-            pulses: (B, L), see `pulse_train`.
+            target: (B, L), see `source_target`.
 
         Returns:
-            Squared error relative to the power of the pulses, over the samples of voiced frames: 1 for silence.
+            Squared error relative to the power of the target: 1 for silence.
 
         """
-        voiced = pulses != 0.0
-        error: Tensor = (voiced * (self.readout(source)[:, 0] - pulses) ** 2).sum() / ((pulses**2).sum() + 1.0)
+        error: Tensor = ((self.readout(source)[:, 0] - target) ** 2).sum() / ((target**2).sum() + 1.0)
         return error

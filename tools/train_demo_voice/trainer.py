@@ -65,7 +65,7 @@ class Plan:
     log_weight: float = 10.0
     convergence_weight: float = 5.0
     residual_weight: float = 5.0
-    pulse_weight: float = 20.0
+    pulse_weight: float = 30.0
     adversarial_weight: float = 8.0
     feature_weight: float = 30.0
     average: float = 0.999
