@@ -7,7 +7,17 @@ from torch import Tensor, nn
 from torch.nn.functional import conv1d, leaky_relu
 
 from preprocess.voice import Voice
-from sifigan_triton.generator import OUTPUT_SLOPE, FilterUnit, Generator, SourceUnit, like, per_sample, up_padding
+from sifigan_triton.edges import Edges, crop
+from sifigan_triton.generator import (
+    OUTPUT_SLOPE,
+    FilterUnit,
+    Generator,
+    PitchDependentConv,
+    SourceUnit,
+    like,
+    per_sample,
+    up_padding,
+)
 from sifigan_triton.halo import CropPlan, FilterSpans, SourceSpans, Span
 from sifigan_triton.indexing import inside, tap_indices
 
@@ -39,6 +49,9 @@ class PolyphaseUpsample(nn.Module):
 class NarrowingEngine(nn.Module):
     """Static-window form of a `Generator`; exact for every F0 from the plan's `f0_floor` up."""
 
+    time_axis = 2
+    """Axis of the samples in the activations, (B, C, L); a subclass may compute in (B, L, C)."""
+
     def __init__(self, generator: Generator, voice: Voice, plan: CropPlan) -> None:
         """Take over the generator's layers.
 
@@ -50,8 +63,8 @@ class NarrowingEngine(nn.Module):
         """
         super().__init__()
         self.voice, self.plan, self.generator = voice, plan, generator
-        self.source_upsamples = nn.ModuleList(map(PolyphaseUpsample, generator.source_upsamples))  # type: ignore[arg-type]
-        self.filter_upsamples = nn.ModuleList(map(PolyphaseUpsample, generator.filter_upsamples))  # type: ignore[arg-type]
+        self.source_upsamples = self._rearranged(generator.source_upsamples)
+        self.filter_upsamples = self._rearranged(generator.filter_upsamples)
 
     def forward(self, excitation: Tensor, features: Tensor, offsets: Tensor, bounds: Tensor) -> Tensor:
         """Synthesise a batch of windows, N = window + 2 * halo frames each.
@@ -68,7 +81,7 @@ class NarrowingEngine(nn.Module):
             (`sifigan_triton.precision`); the indices are integers and the last step (tanh) is done in float32.
 
         """
-        edges = _Edges(bounds, self.plan)
+        edges = Edges(bounds, self.plan, self.time_axis)
         slope, plan, layers = self.voice.generator.negative_slope, self.plan, self.generator
         edge = (self.voice.generator.kernel_size - 1) // 2
         seen = Span(1, -plan.halo, plan.window + plan.halo)
@@ -80,21 +93,33 @@ class NarrowingEngine(nn.Module):
         span = plan.hidden
         for stage, spans in enumerate(plan.filter):
             needed = spans.input.before_up(self.voice.generator.upsample_scales[stage])
-            x, first = _crop(active, span, needed), layers.filter_stages[stage][0][0].dilated
+            x, first = self._crop(active, span, needed), layers.filter_stages[stage][0][0].dilated
             x = like(self.filter_upsamples[stage](x, needed, spans.input), first)
-            x = x + like(_crop(embeddings[-stage - 1], plan.embeddings[-stage - 1], spans.input), first)
+            x = x + like(self._crop(embeddings[-stage - 1], plan.embeddings[-stage - 1], spans.input), first)
             x = self._filter_stage(stage, edges.mask(x, spans.input), spans, edges)
             last = stage == len(plan.filter) - 1
             active, span = leaky_relu(edges.mask(x, spans.output), OUTPUT_SLOPE if last else slope), spans.output
-        output = conv1d(like(active, layers.output_conv), layers.output_conv.weight, layers.output_conv.bias)
-        return torch.tanh(output.float())
+        output = self._conv(layers.output_conv, like(active, layers.output_conv), span)
+        return torch.tanh(output.float()).reshape(-1, 1, plan.window * self.voice.hop_size)
 
-    def _edge_conv(self, conv: nn.Conv1d, x: Tensor, seen: Span, needed: Span, edges: _Edges) -> Tensor:
+    def _rearranged(self, upsamples: nn.ModuleList) -> nn.ModuleList:
+        """Return the up-sampling layers in the form in which this engine computes them."""
+        return nn.ModuleList(map(PolyphaseUpsample, upsamples))  # type: ignore[arg-type]
+
+    def _crop(self, x: Tensor, have: Span, want: Span) -> Tensor:
+        """Cut the span `want` out of `x`, which covers the span `have`."""
+        return crop(x, have, want, self.time_axis)
+
+    def _conv(self, layer: nn.Conv1d, x: Tensor, span: Span) -> Tensor:
+        """Run a convolution without padding on `x`, which covers `span`."""
+        return conv1d(x, layer.weight, layer.bias, layer.stride, dilation=layer.dilation)
+
+    def _edge_conv(self, conv: nn.Conv1d, x: Tensor, seen: Span, needed: Span, edges: Edges) -> Tensor:
         """Run an input convolution on the span `needed` of what the engine sees."""
-        x = edges.mask(_crop(like(x, conv), seen, needed), needed)
-        return conv1d(x, conv.weight, conv.bias)
+        x = edges.mask(self._crop(like(x, conv), seen, needed), needed)
+        return self._conv(conv, x, needed)
 
-    def _excitation_embeddings(self, excitation: Tensor, edges: _Edges) -> list[Tensor]:
+    def _excitation_embeddings(self, excitation: Tensor, edges: Edges) -> list[Tensor]:
         """Embed the excitation at every rate, highest first: (B, 1, N * hop) -> (B, C, L) each."""
         plan, layers = self.plan, self.generator
         hop, edge = self.voice.hop_size, (self.voice.generator.kernel_size - 1) // 2
@@ -103,21 +128,17 @@ class NarrowingEngine(nn.Module):
         first = self._edge_conv(layers.excitation_conv, excitation, seen, needed, edges)
         return self._down(first, layers.source_downsamples, plan.excitation, plan.excitation[0], edges)
 
-    def _down(
-        self, x: Tensor, convs: nn.ModuleList, spans: tuple[Span, ...], span: Span, edges: _Edges
-    ) -> list[Tensor]:
+    def _down(self, x: Tensor, convs: nn.ModuleList, spans: tuple[Span, ...], span: Span, edges: Edges) -> list[Tensor]:
         """Down-sample `x`, which covers `span`, to all lower rates; the first result is `x` itself on `spans[0]`."""
-        outputs = [_crop(x, span, spans[0])]
+        outputs = [self._crop(x, span, spans[0])]
         for conv, source, target in zip(convs, spans[:-1], spans[1:], strict=True):
             assert isinstance(conv, nn.Conv1d)
             needed = target.before_down(conv.stride[0])
-            x = edges.mask(like(_crop(outputs[-1], source, needed), conv), needed)
-            outputs.append(
-                leaky_relu(conv1d(x, conv.weight, conv.bias, conv.stride), self.voice.generator.negative_slope)
-            )
+            x = edges.mask(like(self._crop(outputs[-1], source, needed), conv), needed)
+            outputs.append(leaky_relu(self._conv(conv, x, needed), self.voice.generator.negative_slope))
         return outputs
 
-    def _source(self, active: Tensor, embeddings: list[Tensor], offsets: Tensor, edges: _Edges) -> Tensor:
+    def _source(self, active: Tensor, embeddings: list[Tensor], offsets: Tensor, edges: Edges) -> Tensor:
         """Run the source network on the masked, activated output of the input convolution."""
         plan, config = self.plan, self.voice.generator
         span, row = plan.hidden, 0
@@ -125,8 +146,8 @@ class NarrowingEngine(nn.Module):
             entry = spans.units[0]
             needed = entry.before_up(config.upsample_scales[stage])
             first = self.generator.source_stages[stage][0].pitch_dependent.current
-            x = like(self.source_upsamples[stage](_crop(active, span, needed), needed, entry), first)
-            x = x + like(_crop(embeddings[-stage - 1], plan.excitation[-stage - 1], entry), first)
+            x = like(self.source_upsamples[stage](self._crop(active, span, needed), needed, entry), first)
+            x = x + like(self._crop(embeddings[-stage - 1], plan.excitation[-stage - 1], entry), first)
             for index, unit in enumerate(self.generator.source_stages[stage]):
                 x = self._source_unit(x, unit, _spans_of_unit(spans, index), offsets[:, row : row + 1], edges)
                 row += 1
@@ -135,36 +156,52 @@ class NarrowingEngine(nn.Module):
         return x
 
     def _source_unit(
-        self, x: Tensor, unit: SourceUnit, spans: tuple[Span, Span, Span], offsets: Tensor, edges: _Edges
+        self, x: Tensor, unit: SourceUnit, spans: tuple[Span, Span, Span], offsets: Tensor, edges: Edges
     ) -> Tensor:
         """Run one residual unit; the gathers of its taps narrow the span."""
         entry, tapped, output = spans
         active = leaky_relu(x, self.voice.generator.negative_slope)
-        layers = unit.pitch_dependent
-        past, future = self._taps(active, entry, tapped, offsets, edges)
-        y: Tensor = layers.current(_crop(active, entry, tapped)) + layers.past(past) + layers.future(future)
+        y = self._pitch_dependent(unit.pitch_dependent, active, entry, tapped, offsets, edges)
         if unit.additional is not None:
             y = edges.mask(leaky_relu(y, self.voice.generator.negative_slope), tapped)
-            y = conv1d(y, unit.additional.weight, unit.additional.bias)
-        return y + _crop(x, entry, output)
+            y = self._conv(unit.additional, y, tapped)
+        return y + self._crop(x, entry, output)
 
-    def _taps(
-        self, active: Tensor, source: Span, target: Span, offsets: Tensor, edges: _Edges
-    ) -> tuple[Tensor, Tensor]:
-        """Gather the past and the future tap of every sample of `target` from `active` on `source`."""
+    def _pitch_dependent(
+        self, layers: PitchDependentConv, active: Tensor, source: Span, target: Span, offsets: Tensor, edges: Edges
+    ) -> Tensor:
+        """Run a pitch-dependent convolution: `active` covers `source`, the result `target`."""
+        past, future = (
+            self._tap(active, where, within) for where, within in self._taps(source, target, offsets, edges)
+        )
+        y: Tensor = layers.current(self._crop(active, source, target)) + layers.past(past) + layers.future(future)
+        return y
+
+    def _taps(self, source: Span, target: Span, offsets: Tensor, edges: Edges) -> list[tuple[Tensor, Tensor | None]]:
+        """Find the past and the future tap of every sample of `target`.
+
+        Returns:
+            For each tap: where it lies, int32 (B, 1, L) counted from the beginning of `source`; and, for `zero`, whether
+            it lies within the utterance.
+
+        """
         rate, halo = target.rate, self.plan.halo
         offset = per_sample(offsets, rate)[:, :, target.start + halo * rate : target.stop + halo * rate]
         first, length = edges.first(rate), edges.length(rate)
-        positions = edges.positions(target)
         mode = self.voice.pd_indexing
-        taps: list[Tensor] = []
-        for index in tap_indices(positions, offset, length, mode):
+        taps: list[tuple[Tensor, Tensor | None]] = []
+        for index in tap_indices(edges.positions(target), offset, length, mode):
             where = (index + (first - source.start)).clamp(0, source.length - 1)
-            tap = active.gather(2, where.long().expand(-1, active.shape[1], -1))
-            taps.append(tap * inside(index, length).to(tap.dtype) if mode == "zero" else tap)
-        return taps[0], taps[1]
+            taps.append((where, inside(index, length) if mode == "zero" else None))
+        return taps
 
-    def _filter_stage(self, stage: int, x: Tensor, spans: FilterSpans, edges: _Edges) -> Tensor:
+    @staticmethod
+    def _tap(active: Tensor, where: Tensor, within: Tensor | None) -> Tensor:
+        """Gather (B, C, L) at (B, 1, L'); what is not `within` reads zero."""
+        tap = active.gather(2, where.long().expand(-1, active.shape[1], -1))
+        return tap if within is None else tap * within.to(tap.dtype)
+
+    def _filter_stage(self, stage: int, x: Tensor, spans: FilterSpans, edges: Edges) -> Tensor:
         """Average the residual blocks of one stage; `x` is masked and covers the stage's input span."""
         blocks = self.generator.filter_stages[stage]
         outputs = [self._filter_block(x, units, spans, edges) for units in blocks]
@@ -173,76 +210,23 @@ class NarrowingEngine(nn.Module):
             total = total + output
         return total * (1.0 / len(outputs))
 
-    def _filter_block(self, x: Tensor, units: list[FilterUnit], spans: FilterSpans, edges: _Edges) -> Tensor:
+    def _filter_block(self, x: Tensor, units: list[FilterUnit], spans: FilterSpans, edges: Edges) -> Tensor:
         """Run one residual block: convolutions without padding, each narrowing the span by its own reach."""
         span, slope = spans.input, self.voice.generator.negative_slope
         for index, unit in enumerate(units):
             y, inner = x, span
             for conv in unit.convs:
                 y = leaky_relu(y if y is x else edges.mask(y, inner), slope)
-                y = conv1d(y, conv.weight, conv.bias, dilation=conv.dilation)
+                y = self._conv(conv, y, inner)
                 inner = inner.widen(-(conv.kernel_size[0] - 1) // 2 * conv.dilation[0])
-            x = y + _crop(x, span, inner)
+            x = y + self._crop(x, span, inner)
             span = inner
             if index < len(units) - 1:
                 x = edges.mask(x, span)
-        return _crop(x, span, spans.output)
-
-
-class _Edges:
-    """Where the utterance begins and ends, at every rate; positions count from the window's first output frame.
-
-    One array of positions a rate covers all that the engine sees, and one mask a rate and type; every span is a slice
-    of them. With arrays for each span, an exported window of 512 frames would hold 15 MB of positions.
-    """
-
-    def __init__(self, bounds: Tensor, plan: CropPlan) -> None:
-        self._begin = (bounds[:, 0:1] - plan.halo).unsqueeze(1)  # (B, 1, 1), frames
-        self._end = (bounds[:, 1:2] - plan.halo).unsqueeze(1)
-        self._plan = plan
-        self._positions: dict[int, Tensor] = {}
-        self._masks: dict[tuple[int, torch.dtype], Tensor] = {}
-
-    def first(self, rate: int) -> Tensor:
-        """Position of the utterance's first sample, int32 (B, 1, 1)."""
-        return self._begin * rate
-
-    def length(self, rate: int) -> Tensor:
-        """Samples of the utterance, int32 (B, 1, 1)."""
-        return (self._end - self._begin) * rate
-
-    def positions(self, span: Span) -> Tensor:
-        """Positions of the samples of a span, counted from the utterance's first sample: int32 (B, 1, L)."""
-        return _crop(self._all_positions(span.rate), self._seen(span.rate), span)
-
-    def mask(self, x: Tensor, span: Span) -> Tensor:
-        """Zero what lies outside the utterance, as the zero padding of the full-length model does."""
-        key = (span.rate, x.dtype)
-        if key not in self._masks:
-            self._masks[key] = inside(self._all_positions(span.rate), self.length(span.rate)).to(x.dtype)
-        return x * _crop(self._masks[key], self._seen(span.rate), span)
-
-    def _all_positions(self, rate: int) -> Tensor:
-        if rate not in self._positions:
-            seen = self._seen(rate)
-            samples = torch.arange(seen.start, seen.stop, dtype=torch.int32, device=self._begin.device)
-            self._positions[rate] = samples.view(1, 1, -1) - self.first(rate)
-        return self._positions[rate]
-
-    def _seen(self, rate: int) -> Span:
-        """All that the engine sees, at a rate."""
-        return Span(rate, -self._plan.halo * rate, (self._plan.window + self._plan.halo) * rate)
+        return self._crop(x, span, spans.output)
 
 
 def _spans_of_unit(spans: SourceSpans, index: int) -> tuple[Span, Span, Span]:
     """Return the input, tap and output span of one residual unit."""
     output = spans.units[index + 1] if index + 1 < len(spans.units) else spans.output
     return spans.units[index], spans.taps[index], output
-
-
-def _crop(x: Tensor, have: Span, want: Span) -> Tensor:
-    """Cut the span `want` out of `x` (B, C, L), which covers the span `have`."""
-    assert have.rate == want.rate
-    assert have.start <= want.start
-    assert want.stop <= have.stop
-    return x if have == want else x[:, :, want.start - have.start : want.stop - have.start]
