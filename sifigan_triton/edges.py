@@ -64,4 +64,8 @@ def crop(x: Tensor, have: Span, want: Span, axis: int = 2) -> Tensor:
     begin, end = want.start - have.start, want.stop - have.start
     if have == want:
         return x
-    return x[:, :, begin:end] if axis == 2 else x[:, begin:end]
+    if axis == 2:
+        return x[:, :, begin:end]
+    # OpenVINO splits along the outermost axis without a copy, but not slices.
+    parts = [begin, end - begin, have.length - end]
+    return x.split([part for part in parts if part], dim=1)[int(begin > 0)]

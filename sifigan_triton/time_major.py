@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv1d, linear
+from torch.nn.functional import conv1d, linear, pad
 
 from preprocess.voice import Voice
-from sifigan_triton.edges import Edges
+from sifigan_triton.edges import Edges, crop
 from sifigan_triton.engine import NarrowingEngine
 from sifigan_triton.generator import Generator, PitchDependentConv, counted, like, up_padding
 from sifigan_triton.halo import CropPlan, Span
@@ -20,50 +20,52 @@ FAST_OUTPUTS = 4
 """Samples that Toom-Cook computes together: twice to 2.8 times fewer multiplications for widths 3 to 7."""
 
 
-class RowPairs(nn.Module):
-    """A layer that makes every row of its result of two adjoining rows of samples: (B, R, D) -> (B, R - 1, D')."""
+class PhasesInRows(nn.Module):
+    """A transposed convolution of width 2 * scale and stride scale, as a convolution whose channels are the phases.
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        """Take the weights, (D', 2 * D)."""
-        super().__init__()
-        self.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
-        self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
-
-    def forward(self, rows: Tensor) -> Tensor:
-        """Multiply each pair of rows with the weights."""
-        return linear(torch.cat([rows[:, :-1], rows[:, 1:]], dim=2), self.weight, self.bias)
-
-
-class RowUpsample(RowPairs):
-    """A transposed convolution of width 2 * scale and stride scale; its phases lie one behind the other as they are."""
+    In (B, L, C) the phases of a sample already lie one behind the other: nothing has to be interleaved.
+    """
 
     def __init__(self, layer: nn.ConvTranspose1d) -> None:
-        """Rearrange the weights of `layer`."""
+        """Rearrange the weights of `layer`: phase r takes weight r of its sample, r + scale of the one before."""
+        super().__init__()
         self.scale, self.channels = layer.stride[0], layer.out_channels
         weight = layer.weight.detach()  # (C_in, C_out, 2 * scale)
         before, own = weight[:, :, self.scale :], weight[:, :, : self.scale]
-        weight = torch.cat([before, own]).permute(2, 1, 0).flatten(0, 1)  # (scale * C_out, 2 * C_in)
-        super().__init__(weight, None if layer.bias is None else layer.bias.detach().repeat(self.scale))
+        taps = torch.stack([before, own], dim=-1).permute(2, 1, 0, 3).flatten(0, 1)  # (scale * C_out, C_in, 2)
+        self.weight = nn.Parameter(taps.contiguous())
+        self.bias = None if layer.bias is None else nn.Parameter(layer.bias.detach().repeat(self.scale))
 
     def forward(self, x: Tensor, source: Span, target: Span) -> Tensor:
         """Up-sample the span `source` to the span `target`: (B, L, C_in) -> (B, L', C_out)."""
-        samples = super().forward(like(x, self)).reshape(-1, (source.length - 1) * self.scale, self.channels)
+        phases = conv1d(like(x, self).transpose(1, 2), self.weight, self.bias).transpose(1, 2)
+        samples = phases.reshape(-1, (source.length - 1) * self.scale, self.channels)
         first = (source.start + 1) * self.scale - up_padding(self.scale)
-        return samples[:, target.start - first : target.stop - first]
+        return crop(samples, Span(target.rate, first, first + (source.length - 1) * self.scale), target, axis=1)
 
 
-class RowDownsample(RowPairs):
-    """A convolution of width 2 * stride."""
+class OneChannelConv(nn.Module):
+    """A convolution of a single channel, as a matrix product of pairs of blocks: its result is time-major at once."""
 
     def __init__(self, layer: nn.Conv1d) -> None:
-        """Rearrange the weights of `layer`, (C_out, C_in, 2 * stride)."""
-        self.scale = layer.stride[0]
-        weight = layer.weight.detach().transpose(1, 2).flatten(1)
-        super().__init__(weight, None if layer.bias is None else layer.bias.detach())
+        """Write the weights of `layer`, (C_out, 1, width), as a matrix (2 * width, width * C_out) of shifted copies."""
+        super().__init__()
+        self.width, self.channels = layer.kernel_size[0], layer.out_channels
+        weight = layer.weight.detach()[:, 0]  # (C_out, width)
+        matrix = weight.new_zeros(2 * self.width, self.width, self.channels)
+        for shift in range(self.width):
+            matrix[shift : shift + self.width, shift] = weight.T
+        self.weight = nn.Parameter(matrix.flatten(1))
+        self.bias = layer.bias
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Down-sample (B, (L' + 1) * stride, C_in) -> (B, L', C_out)."""
-        return super().forward(x.reshape(len(x), -1, self.scale * x.shape[2]))
+    def forward(self, x: Tensor, length: int) -> Tensor:
+        """Convolve (B, length, 1) -> (B, length - width + 1, C_out)."""
+        count = length - self.width + 1
+        blocks = -(-count // self.width) + 1
+        blocks_of_x = pad(x[:, :, 0], (0, blocks * self.width - length)).reshape(-1, blocks, self.width)
+        pairs = torch.cat([blocks_of_x[:, :-1], blocks_of_x[:, 1:]], dim=2)
+        y = torch.matmul(pairs, self.weight).reshape(-1, (blocks - 1) * self.width, self.channels)[:, :count]
+        return y if self.bias is None else y + self.bias
 
 
 class FastConv(nn.Module):
@@ -79,15 +81,19 @@ class FastConv(nn.Module):
         self.width, self.dilation = layer.kernel_size[0], layer.dilation[0]
         self.method = toom_cook(FAST_OUTPUTS, self.width)
         weight = torch.einsum("pk,oik->pio", torch.from_numpy(self.method.weight), layer.weight.detach().double())
-        self.weight = nn.Parameter(weight.to(layer.weight.dtype).contiguous(), requires_grad=False)  # (P, C_in, C_out)
+        # A list: OpenVINO 2026.4 mixes up the slices of one constant when it compiles for several streams.
+        self.weights = nn.ParameterList(
+            nn.Parameter(each, requires_grad=False) for each in weight.to(layer.weight.dtype).contiguous()
+        )  # (C_in, C_out) for each point
         self.bias = layer.bias
 
     def forward(self, x: Tensor, length: int) -> Tensor:
         """Convolve (B, length, C_in) -> (B, length - (width - 1) * dilation, C_out)."""
         taken, given = self._rows(length)
-        inputs = x.index_select(1, torch.from_numpy(taken)).split(len(taken) // len(self.weight), dim=1)
+        inputs = x.index_select(1, torch.from_numpy(taken)).split(len(taken) // len(self.weights), dim=1)
         products = [
-            torch.matmul(_combine(row, inputs), weight) for row, weight in zip(self.method.input, self.weight, strict=True)
+            torch.matmul(_combine(row, inputs), weight)
+            for row, weight in zip(self.method.input, self.weights, strict=True)
         ]
         outputs = [_combine(row, products) for row in self.method.output]
         if self.bias is not None:
@@ -101,7 +107,7 @@ class FastConv(nn.Module):
         output = samples * pow(d, -1, outputs) % outputs
         group = (samples - output * d) // outputs
         groups = np.arange(group.min(), group.max() + 1)
-        taken = outputs * groups + d * np.arange(len(self.weight))[:, None]
+        taken = outputs * groups + d * np.arange(len(self.weights))[:, None]
         # Rows outside are part of no sample that is asked for: they cancel out, whatever stands in their place.
         taken = taken.clip(0, length - 1).ravel()
         return taken.astype(np.int32), (output * len(groups) + group - groups[0]).astype(np.int32)
@@ -117,11 +123,9 @@ class TimeMajorEngine(NarrowingEngine):
         super().__init__(generator, voice, plan)
         self._forms: dict[nn.Module, nn.Module] = {}
         for layer in generator.modules():
-            if isinstance(layer, nn.Conv1d):
-                if layer.stride[0] > 1:
-                    self._forms[layer] = RowDownsample(layer)
-                elif _is_fast(layer):
-                    self._forms[layer] = FastConv(layer)
+            if isinstance(layer, nn.Conv1d) and _is_fast(layer):
+                self._forms[layer] = FastConv(layer)
+        self._forms[generator.excitation_conv] = OneChannelConv(generator.excitation_conv)
         self._kept = nn.ModuleList(self._forms.values())
 
     def forward(self, excitation: Tensor, features: Tensor, offsets: Tensor, bounds: Tensor) -> Tensor:
@@ -129,16 +133,14 @@ class TimeMajorEngine(NarrowingEngine):
         return super().forward(excitation.transpose(1, 2), features.transpose(1, 2), offsets, bounds)
 
     def _rearranged(self, upsamples: nn.ModuleList) -> nn.ModuleList:
-        return nn.ModuleList(map(RowUpsample, upsamples))  # type: ignore[arg-type]
+        return nn.ModuleList(map(PhasesInRows, upsamples))  # type: ignore[arg-type]
 
     def _conv(self, layer: nn.Conv1d, x: Tensor, span: Span) -> Tensor:
-        form = self._forms.get(layer)
-        if isinstance(form, FastConv):
-            return form(x, span.length)
-        if form is not None:
-            return form(x)
-        y = conv1d(x.transpose(1, 2), layer.weight, layer.bias, dilation=layer.dilation)
-        return y.transpose(1, 2)
+        if layer in self._forms:
+            return self._forms[layer](x, span.length)
+        return conv1d(x.transpose(1, 2), layer.weight, layer.bias, layer.stride, dilation=layer.dilation).transpose(
+            1, 2
+        )
 
     def _pitch_dependent(
         self, layers: PitchDependentConv, active: Tensor, source: Span, target: Span, offsets: Tensor, edges: Edges
@@ -150,7 +152,9 @@ class TimeMajorEngine(NarrowingEngine):
         rows = active.reshape(-1, active.shape[2]).index_select(0, where.flatten())
         rows = rows.view(-1, target.length, 3, active.shape[2])
         if taps[0][1] is not None:
-            rows = rows * torch.stack([torch.ones_like(taps[0][1]), *(within for _, within in taps)], dim=-1).transpose(1, 2).transpose(2,3).to(rows.dtype)
+            rows = rows * torch.stack([torch.ones_like(taps[0][1]), *(within for _, within in taps)], dim=-1).transpose(
+                1, 2
+            ).transpose(2, 3).to(rows.dtype)
         convs = (layers.current, layers.past, layers.future)
         weight = torch.cat([conv.weight[:, :, 0] for conv in convs], dim=1)  # (C, 3 * C)
         bias = None if layers.current.bias is None else sum(conv.bias for conv in convs)
@@ -164,7 +168,9 @@ def _is_fast(layer: nn.Conv1d) -> bool:
 
 def _combine(factors: np.ndarray, parts: list[Tensor] | tuple[Tensor, ...]) -> Tensor:
     """Sum up the parts, each times its factor."""
-    terms = [part if factor == 1.0 else part * float(factor) for factor, part in zip(factors, parts, strict=True) if factor]
+    terms = [
+        part if factor == 1.0 else part * float(factor) for factor, part in zip(factors, parts, strict=True) if factor
+    ]
     total = terms[0]
     for term in terms[1:]:
         total = total + term
