@@ -68,4 +68,5 @@ def crop(x: Tensor, have: Span, want: Span, axis: int = 2) -> Tensor:
         return x[:, :, begin:end]
     # OpenVINO splits along the outermost axis without a copy, but not slices.
     parts = [begin, end - begin, have.length - end]
-    return x.split([part for part in parts if part], dim=1)[int(begin > 0)]
+    views: tuple[Tensor, ...] = torch.split(x, [part for part in parts if part], dim=1)
+    return views[int(begin > 0)]

@@ -181,8 +181,8 @@ class NarrowingEngine(nn.Module):
         """Find the past and the future tap of every sample of `target`.
 
         Returns:
-            For each tap: where it lies, int32 (B, 1, L) counted from the beginning of `source`; and, for `zero`, whether
-            it lies within the utterance.
+            For each tap where it lies, int32 (B, 1, L) counted from the beginning of `source`; and, for `zero`, whether
+            that is within the utterance.
 
         """
         rate, halo = target.rate, self.plan.halo

@@ -20,6 +20,7 @@ from sifigan_triton.engine import NarrowingEngine
 from sifigan_triton.generator import Generator
 from sifigan_triton.halo import CropPlan
 from sifigan_triton.precision import in_precision
+from sifigan_triton.time_major import FAST_CHANNELS, TimeMajorEngine
 
 OPSET = 17
 INPUTS = ("excitation", "features", "offsets", "bounds")
@@ -48,9 +49,22 @@ def export_onnx(
         keep_fp32: groups of layers that stay in FP32, see `sifigan_triton.precision.layer_groups`.
 
     """
-    engine = NarrowingEngine(in_precision(generator, dtype, keep_fp32), settings.voice, plan).eval()
-    axes = {name: {0: "batch"} for name in (*INPUTS, OUTPUT)}
-    _write_onnx(engine, _example(settings), axes, path, samples=settings.window * settings.voice.hop_size)
+    _write_engine(NarrowingEngine(in_precision(generator, dtype, keep_fp32), settings.voice, plan), settings, path)
+
+
+def export_cpu_onnx(generator: Generator, settings: Settings, plan: CropPlan, path: Path, precision: str) -> None:
+    """Write the narrowing engine in the form that is fastest on a CPU, as one ONNX file with a dynamic batch axis.
+
+    Args:
+        generator: the voice's generator, FP32.
+        settings: constants of the voice and the engine.
+        plan: the engine's crop plan.
+        path: file to write; its weights are FP32.
+        precision: in which the runtime will compute: `fp32`, or `bf16`, which bears no Toom-Cook convolutions.
+
+    """
+    fast_channels = FAST_CHANNELS if precision == "fp32" else None
+    _write_engine(TimeMajorEngine(generator, settings.voice, plan, fast_channels), settings, path)
 
 
 def export_dynamic_onnx(
@@ -89,6 +103,11 @@ def export_torchscript(
         model = in_precision(generator, dtype, keep_fp32).eval()
         traced = torch.jit.trace(model, example, check_trace=False)  # type: ignore[no-untyped-call]
         torch.jit.save(traced, str(path))
+
+
+def _write_engine(engine: NarrowingEngine, settings: Settings, path: Path) -> None:
+    axes = {name: {0: "batch"} for name in (*INPUTS, OUTPUT)}
+    _write_onnx(engine.eval(), _example(settings), axes, path, samples=settings.window * settings.voice.hop_size)
 
 
 def _write_onnx(

@@ -1,8 +1,7 @@
-"""The narrowing engine for CPUs: activations (B, L, C), layers as matrix products, wide convolutions with Toom-Cook."""
+"""The narrowing engine for CPUs: a sample's channels lie side by side, so that layers need no copies in between."""
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv1d, linear, pad
@@ -10,14 +9,79 @@ from torch.nn.functional import conv1d, linear, pad
 from preprocess.voice import Voice
 from sifigan_triton.edges import Edges, crop
 from sifigan_triton.engine import NarrowingEngine
+from sifigan_triton.fast_conv import FastConv, is_fast
 from sifigan_triton.generator import Generator, PitchDependentConv, counted, like, up_padding
 from sifigan_triton.halo import CropPlan, Span
-from sifigan_triton.toom_cook import toom_cook
 
 FAST_CHANNELS = 128
-"""Least channels for Toom-Cook: below, its sums cost more time than the multiplications that it saves."""
-FAST_OUTPUTS = 4
-"""Samples that Toom-Cook computes together: twice to 2.8 times fewer multiplications for widths 3 to 7."""
+"""Least channels for Toom-Cook: with fewer, its sums cost as much time as the multiplications that it saves."""
+
+
+class TimeMajorEngine(NarrowingEngine):
+    """Equals `NarrowingEngine`, with activations (B, L, C).
+
+    OpenVINO's convolutions want this layout, a tap is a row of memory, a crop is a view, and the phases of an
+    up-sampled signal lie where they belong.
+    """
+
+    time_axis = 1
+
+    def __init__(
+        self, generator: Generator, voice: Voice, plan: CropPlan, fast_channels: int | None = FAST_CHANNELS
+    ) -> None:
+        """Take over the generator's layers.
+
+        Args:
+            generator: the trained generator; its weights are shared, except rearranged ones.
+            voice: the voice's constants.
+            plan: the spans of every stage, from `crop_plan`.
+            fast_channels: least channels of convolutions that are computed by Toom-Cook, `None` for none: in FP32 it
+                costs nothing that can be heard or measured, in BF16 some dB.
+
+        """
+        super().__init__(generator, voice, plan)
+        self._forms: dict[nn.Module, FastConv | OneChannelConv] = {
+            generator.excitation_conv: OneChannelConv(generator.excitation_conv)
+        }
+        for layer in generator.modules():
+            if fast_channels is not None and is_fast(layer, fast_channels):
+                assert isinstance(layer, nn.Conv1d)
+                self._forms[layer] = FastConv(layer)
+        self.forms = nn.ModuleList(self._forms.values())
+
+    def forward(self, excitation: Tensor, features: Tensor, offsets: Tensor, bounds: Tensor) -> Tensor:
+        """Synthesise a batch of windows; arguments and result as in `NarrowingEngine`."""
+        return super().forward(excitation.transpose(1, 2), features.transpose(1, 2), offsets, bounds)
+
+    def _rearranged(self, upsamples: nn.ModuleList) -> nn.ModuleList:
+        return nn.ModuleList(map(PhasesInRows, upsamples))  # type: ignore[arg-type]
+
+    def _conv(self, layer: nn.Conv1d, x: Tensor, span: Span) -> Tensor:
+        if layer in self._forms:
+            fast: Tensor = self._forms[layer](x, span.length)
+            return fast
+        return conv1d(x.transpose(1, 2), layer.weight, layer.bias, layer.stride, dilation=layer.dilation).transpose(
+            1, 2
+        )
+
+    def _pitch_dependent(
+        self, layers: PitchDependentConv, active: Tensor, source: Span, target: Span, offsets: Tensor, edges: Edges
+    ) -> Tensor:
+        """Gather each sample and its taps as one row, (B, L', 3 * C), for one matrix product."""
+        (past, within_past), (future, within_future) = self._taps(source, target, offsets, edges)
+        begin = target.start - source.start
+        own = torch.arange(begin, begin + target.length, dtype=past.dtype, device=past.device)
+        where = torch.stack([own.expand_as(past), past, future], dim=-1)  # (B, 1, L', 3)
+        where = where + counted(where[:, :, :1, :1], dim=0) * source.length
+        channels = active.shape[2]
+        rows = active.reshape(-1, channels).index_select(0, where.flatten()).view(-1, target.length, 3, channels)
+        if within_past is not None and within_future is not None:
+            within = torch.stack([torch.ones_like(within_past), within_past, within_future], dim=-1)
+            rows = rows * within.squeeze(1).unsqueeze(-1).to(rows.dtype)
+        convs = (layers.current, layers.past, layers.future)
+        weight = torch.cat([conv.weight[:, :, 0] for conv in convs], dim=1)  # (C, 3 * C)
+        biases = [conv.bias for conv in convs if conv.bias is not None]
+        return linear(rows.flatten(2), weight, torch.stack(biases).sum(0) if biases else None)
 
 
 class PhasesInRows(nn.Module):
@@ -39,9 +103,10 @@ class PhasesInRows(nn.Module):
     def forward(self, x: Tensor, source: Span, target: Span) -> Tensor:
         """Up-sample the span `source` to the span `target`: (B, L, C_in) -> (B, L', C_out)."""
         phases = conv1d(like(x, self).transpose(1, 2), self.weight, self.bias).transpose(1, 2)
-        samples = phases.reshape(-1, (source.length - 1) * self.scale, self.channels)
+        length = (source.length - 1) * self.scale
         first = (source.start + 1) * self.scale - up_padding(self.scale)
-        return crop(samples, Span(target.rate, first, first + (source.length - 1) * self.scale), target, axis=1)
+        samples = phases.reshape(-1, length, self.channels)
+        return crop(samples, Span(target.rate, first, first + length), target, axis=1)
 
 
 class OneChannelConv(nn.Module):
@@ -62,116 +127,7 @@ class OneChannelConv(nn.Module):
         """Convolve (B, length, 1) -> (B, length - width + 1, C_out)."""
         count = length - self.width + 1
         blocks = -(-count // self.width) + 1
-        blocks_of_x = pad(x[:, :, 0], (0, blocks * self.width - length)).reshape(-1, blocks, self.width)
-        pairs = torch.cat([blocks_of_x[:, :-1], blocks_of_x[:, 1:]], dim=2)
-        y = torch.matmul(pairs, self.weight).reshape(-1, (blocks - 1) * self.width, self.channels)[:, :count]
-        return y if self.bias is None else y + self.bias
-
-
-class FastConv(nn.Module):
-    """A convolution of stride 1, without padding, by Toom-Cook.
-
-    Sample m q + j d is output j of group q, with m outputs a group and dilation d: as long as m and d have no common
-    divisor, each sample is in exactly one group, and all groups of an utterance are computed at once.
-    """
-
-    def __init__(self, layer: nn.Conv1d) -> None:
-        """Transform the weights of `layer`, (C_out, C_in, width), in FP64."""
-        super().__init__()
-        self.width, self.dilation = layer.kernel_size[0], layer.dilation[0]
-        self.method = toom_cook(FAST_OUTPUTS, self.width)
-        weight = torch.einsum("pk,oik->pio", torch.from_numpy(self.method.weight), layer.weight.detach().double())
-        # A list: OpenVINO 2026.4 mixes up the slices of one constant when it compiles for several streams.
-        self.weights = nn.ParameterList(
-            nn.Parameter(each, requires_grad=False) for each in weight.to(layer.weight.dtype).contiguous()
-        )  # (C_in, C_out) for each point
-        self.bias = layer.bias
-
-    def forward(self, x: Tensor, length: int) -> Tensor:
-        """Convolve (B, length, C_in) -> (B, length - (width - 1) * dilation, C_out)."""
-        taken, given = self._rows(length)
-        inputs = x.index_select(1, torch.from_numpy(taken)).split(len(taken) // len(self.weights), dim=1)
-        products = [
-            torch.matmul(_combine(row, inputs), weight)
-            for row, weight in zip(self.method.input, self.weights, strict=True)
-        ]
-        outputs = [_combine(row, products) for row in self.method.output]
-        if self.bias is not None:
-            outputs = [output + self.bias for output in outputs]
-        return torch.cat(outputs, dim=1).index_select(1, torch.from_numpy(given))
-
-    def _rows(self, length: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return which input rows to take (point by point, then group by group), and which result makes each row."""
-        outputs, d = FAST_OUTPUTS, self.dilation
-        samples = np.arange(length - (self.width - 1) * d)
-        output = samples * pow(d, -1, outputs) % outputs
-        group = (samples - output * d) // outputs
-        groups = np.arange(group.min(), group.max() + 1)
-        taken = outputs * groups + d * np.arange(len(self.weights))[:, None]
-        # Rows outside are part of no sample that is asked for: they cancel out, whatever stands in their place.
-        taken = taken.clip(0, length - 1).ravel()
-        return taken.astype(np.int32), (output * len(groups) + group - groups[0]).astype(np.int32)
-
-
-class TimeMajorEngine(NarrowingEngine):
-    """Equals `NarrowingEngine`, with every sample's channels side by side in memory."""
-
-    time_axis = 1
-
-    def __init__(self, generator: Generator, voice: Voice, plan: CropPlan) -> None:
-        """Take over the generator's layers; arguments as in `NarrowingEngine`."""
-        super().__init__(generator, voice, plan)
-        self._forms: dict[nn.Module, nn.Module] = {}
-        for layer in generator.modules():
-            if isinstance(layer, nn.Conv1d) and _is_fast(layer):
-                self._forms[layer] = FastConv(layer)
-        self._forms[generator.excitation_conv] = OneChannelConv(generator.excitation_conv)
-        self._kept = nn.ModuleList(self._forms.values())
-
-    def forward(self, excitation: Tensor, features: Tensor, offsets: Tensor, bounds: Tensor) -> Tensor:
-        """Synthesise a batch of windows; arguments and result as in `NarrowingEngine`."""
-        return super().forward(excitation.transpose(1, 2), features.transpose(1, 2), offsets, bounds)
-
-    def _rearranged(self, upsamples: nn.ModuleList) -> nn.ModuleList:
-        return nn.ModuleList(map(PhasesInRows, upsamples))  # type: ignore[arg-type]
-
-    def _conv(self, layer: nn.Conv1d, x: Tensor, span: Span) -> Tensor:
-        if layer in self._forms:
-            return self._forms[layer](x, span.length)
-        return conv1d(x.transpose(1, 2), layer.weight, layer.bias, layer.stride, dilation=layer.dilation).transpose(
-            1, 2
-        )
-
-    def _pitch_dependent(
-        self, layers: PitchDependentConv, active: Tensor, source: Span, target: Span, offsets: Tensor, edges: Edges
-    ) -> Tensor:
-        taps = self._taps(source, target, offsets, edges)
-        own = torch.arange(target.start - source.start, target.stop - source.start, dtype=torch.int32)
-        where = torch.stack([own.view(1, 1, -1).expand_as(taps[0][0]), *(where for where, _ in taps)], dim=-1)
-        where = where + counted(where[:, :, :1, :1], dim=0) * source.length
-        rows = active.reshape(-1, active.shape[2]).index_select(0, where.flatten())
-        rows = rows.view(-1, target.length, 3, active.shape[2])
-        if taps[0][1] is not None:
-            rows = rows * torch.stack([torch.ones_like(taps[0][1]), *(within for _, within in taps)], dim=-1).transpose(
-                1, 2
-            ).transpose(2, 3).to(rows.dtype)
-        convs = (layers.current, layers.past, layers.future)
-        weight = torch.cat([conv.weight[:, :, 0] for conv in convs], dim=1)  # (C, 3 * C)
-        bias = None if layers.current.bias is None else sum(conv.bias for conv in convs)
-        return linear(rows.flatten(2), weight, bias)
-
-
-def _is_fast(layer: nn.Conv1d) -> bool:
-    square = layer.in_channels == layer.out_channels and layer.in_channels >= FAST_CHANNELS
-    return square and 2 < layer.kernel_size[0] <= 7 and np.gcd(layer.dilation[0], FAST_OUTPUTS) == 1
-
-
-def _combine(factors: np.ndarray, parts: list[Tensor] | tuple[Tensor, ...]) -> Tensor:
-    """Sum up the parts, each times its factor."""
-    terms = [
-        part if factor == 1.0 else part * float(factor) for factor, part in zip(factors, parts, strict=True) if factor
-    ]
-    total = terms[0]
-    for term in terms[1:]:
-        total = total + term
-    return total
+        padded = pad(x[:, :, 0], (0, blocks * self.width - length)).reshape(-1, blocks, self.width)
+        pairs = torch.cat([padded[:, :-1], padded[:, 1:]], dim=2)
+        samples = torch.matmul(pairs, self.weight).reshape(-1, (blocks - 1) * self.width, self.channels)[:, :count]
+        return samples if self.bias is None else samples + self.bias
