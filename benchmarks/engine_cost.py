@@ -1,9 +1,11 @@
-"""Table: what the narrowing engine costs a frame of output, beside the plain full-length model on the same runtimes.
+"""Table: what the engines cost a frame of output, beside TorchScript and the plain full-length model.
 
-    python -m benchmarks.engine_cost [--window 512] [--f0-floor 70] [--rounds 9]
+    python -m benchmarks.engine_cost [--window 512] [--f0-floor 70] [--rounds 9] [--all] [--one-thread] [--profile]
 
-One process, one run, candidates interleaved; medians over the rounds. The plain model sees 627 frames and yields 627;
-the narrowing engine yields `window` frames. Also times preprocess + postprocess of 627 frames in the same rounds.
+One process, one run, candidates interleaved; medians and lower quartiles over the rounds. The plain model sees 627
+frames and yields 627; the narrowing engines yield `window`. `--all` adds ONNX Runtime and the plain model in OpenVINO,
+`--profile` what OpenVINO spends on each type of node. On a machine that others use, `--one-thread` counts CPU seconds of
+one thread instead of the clock's. Also times preprocess + postprocess of 627 frames in the same rounds.
 """
 
 from __future__ import annotations
@@ -24,13 +26,16 @@ import torch
 from benchmarks.tracks import shipped
 from postprocess import merge, to_pcm16
 from preprocess import Settings, condition, preprocess
-from sifigan_triton.export import INPUTS, OPSET, export_onnx
+from sifigan_triton.export import INPUTS, OPSET, export_cpu_onnx, export_onnx, export_torchscript
 from sifigan_triton.generator import Generator
 from sifigan_triton.halo import crop_plan
+from sifigan_triton.runtimes.pt_runtime import Engine as TorchScript
 from sifigan_triton.voices import load_voice
 
 FRAMES = 627
 Inputs = dict[str, np.ndarray[Any, Any]]
+Runners = dict[tuple[str, str], tuple[Callable[[], Any], int]]
+"""(runtime, model) -> what runs it once, frames of output."""
 
 
 def export_plain(generator: Generator, inputs: Inputs, path: Path) -> None:
@@ -48,19 +53,39 @@ def export_plain(generator: Generator, inputs: Inputs, path: Path) -> None:
         )
 
 
-def openvino_runner(path: Path, inputs: Inputs, precision: str) -> Callable[[], Any]:
-    """Compile a model for these shapes; returns what runs it once."""
+def openvino_runner(
+    path: Path, inputs: Inputs, precision: str, threads: int = 0, profile: bool = False
+) -> Callable[[], Any]:
+    """Compile a model for these shapes; returns what runs it once. `threads` 0: as many as the runtime takes."""
     core = ov.Core()
     model = core.read_model(path)
     model.reshape({name: list(values.shape) for name, values in inputs.items()})
-    properties = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
+    properties: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
+    properties |= {"PERF_COUNT": profile} | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
     request = core.compile_model(model, "CPU", properties).create_infer_request()
+    if profile:
+        return lambda: (request.infer(inputs), request.profiling_info)[1]
     return lambda: request.infer(inputs)
 
 
-def ort_runner(path: Path, inputs: Inputs) -> Callable[[], Any]:
+def print_profile(path: Path, inputs: Inputs, threads: int) -> None:
+    """Print the time of each type of node in OpenVINO, as Markdown."""
+    times: dict[tuple[str, str], list[float]] = {}
+    run = openvino_runner(path, inputs, "f32", threads, profile=True)
+    run()
+    for node in run():
+        if node.real_time:
+            times.setdefault((node.node_type, node.exec_type), []).append(node.real_time.total_seconds() * 1e3)
+    print(f"\n| {path.stem}: node | kernel | number | ms |\n| --- | --- | ---: | ---: |")
+    for (kind, kernel), each in sorted(times.items(), key=lambda item: -sum(item[1])):
+        print(f"| {kind} | {kernel} | {len(each)} | {sum(each):.1f} |")
+
+
+def ort_runner(path: Path, inputs: Inputs, threads: int) -> Callable[[], Any]:
     """Load a model into ONNX Runtime; returns what runs it once."""
-    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     return lambda: session.run(None, inputs)
 
 
@@ -71,8 +96,14 @@ def main() -> None:
     parser.add_argument("--window", type=int, default=512)
     parser.add_argument("--f0-floor", type=float, default=70.0)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--all", action="store_true")
+    parser.add_argument("--one-thread", action="store_true")
+    parser.add_argument("--profile", action="store_true")
     args = parser.parse_args()
     torch.set_grad_enabled(False)
+    threads = int(args.one_thread)
+    if threads:
+        torch.set_num_threads(threads)
     voice, generator = load_voice(args.voice)
     plan = crop_plan(voice, args.window, args.f0_floor)
     settings = Settings(voice, plan.window, plan.halo, plan.f0_floor, 128)
@@ -88,42 +119,60 @@ def main() -> None:
         to_pcm16(merge(joined, FRAMES * voice.hop_size))
 
     with tempfile.TemporaryDirectory() as folder:
-        plain_file, narrow_file = Path(folder, "plain.onnx"), Path(folder, "narrow.onnx")
-        export_plain(generator, plain, plain_file)
-        export_onnx(generator, settings, plan, narrow_file)
-        precisions = ["f32"]
-        if "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            precisions.append("bf16")
-        runners: dict[tuple[str, str], tuple[Callable[[], Any], int]] = {}
-        for precision in precisions:
-            runners[f"OpenVINO {precision}", "plain"] = (openvino_runner(plain_file, plain, precision), FRAMES)
-            runners[f"OpenVINO {precision}", "narrowing"] = (
-                openvino_runner(narrow_file, narrow, precision),
-                args.window,
-            )
-        runners["ONNX Runtime f32", "plain"] = (ort_runner(plain_file, plain), FRAMES)
-        runners["ONNX Runtime f32", "narrowing"] = (ort_runner(narrow_file, narrow), args.window)
-        tensors = [torch.from_numpy(values) for values in plain.values()]
-        runners["PyTorch f32", "plain"] = (lambda: generator(*tensors), FRAMES)
+        scratch = Path(folder)
+        export_torchscript(generator, settings, scratch / "model.pt")
+        export_onnx(generator, settings, plan, scratch / "narrowing.onnx")
+        torchscript = TorchScript(scratch, "fp32", {name: [] for name in plain})
+        runners: Runners = {("TorchScript f32", "plain"): (lambda: torchscript.run(plain), FRAMES)}
+        for precision in _precisions():
+            path = scratch / f"time-major-{precision}.onnx"
+            export_cpu_onnx(generator, settings, plan, path, {"f32": "fp32"}.get(precision, precision))
+            for model in ("narrowing", path.stem):
+                run = openvino_runner(scratch / f"{model}.onnx", narrow, precision, threads)
+                runners[f"OpenVINO {precision}", model] = (run, args.window)
+        if args.all:
+            export_plain(generator, plain, scratch / "plain.onnx")
+            runners["OpenVINO f32", "plain"] = (openvino_runner(scratch / "plain.onnx", plain, "f32", threads), FRAMES)
+            for model, inputs, frames in (("plain", plain, FRAMES), ("narrowing", narrow, args.window)):
+                runners["ONNX Runtime f32", model] = (ort_runner(scratch / f"{model}.onnx", inputs, threads), frames)
         runners["NumPy", "preprocess + postprocess"] = (pre_and_post, FRAMES)
-        seconds: dict[tuple[str, str], list[float]] = {key: [] for key in runners}
-        for round_number in range(args.rounds + 1):
-            for key, (run, _) in runners.items():
-                started = time.perf_counter()
-                run()
-                if round_number:  # the first round warms up
-                    seconds[key].append(time.perf_counter() - started)
-    print_table(seconds, {key: frames for key, (_, frames) in runners.items()})
+        clock = time.process_time if threads else time.perf_counter
+        print_table(measure(runners, args.rounds, clock), {key: frames for key, (_, frames) in runners.items()})
+        if args.profile:
+            for model in ("narrowing", "time-major-f32"):
+                print_profile(scratch / f"{model}.onnx", narrow, threads)
+
+
+def _precisions() -> list[str]:
+    """Return OpenVINO's names of what this CPU computes in."""
+    return ["f32", *(["bf16"] if "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else [])]
+
+
+def measure(runners: Runners, rounds: int, clock: Callable[[], float]) -> dict[tuple[str, str], list[float]]:
+    """Run all candidates in turn, `rounds` times and once before to warm up; returns their seconds."""
+    seconds: dict[tuple[str, str], list[float]] = {key: [] for key in runners}
+    for round_number in range(rounds + 1):
+        for key, (run, _) in runners.items():
+            started = clock()
+            run()
+            if round_number:
+                seconds[key].append(clock() - started)
+    return seconds
 
 
 def print_table(seconds: dict[tuple[str, str], list[float]], frames: dict[tuple[str, str], int]) -> None:
-    """Print medians, and each runtime's narrowing engine against its plain model, as Markdown."""
-    print("| runtime | model | median ms a call | ms a frame of output | against plain |")
-    print("| --- | --- | ---: | ---: | ---: |")
-    each = {key: float(np.median(times)) / frames[key] * 1e3 for key, times in seconds.items()}
-    for (runtime, model), times in seconds.items():
-        ratio = f"{each[runtime, model] / each[runtime, 'plain']:.2f}" if (runtime, "plain") in each else ""
-        print(f"| {runtime} | {model} | {np.median(times) * 1e3:.1f} | {each[runtime, model]:.3f} | {ratio} |")
+    """Print medians and lower quartiles, and how many times as fast as TorchScript each is, as Markdown."""
+    print("| runtime | model | median ms a call | ms a frame | lower quartile | times TorchScript, median | quartile |")
+    print("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
+    first = next(iter(seconds))
+    for key, times in seconds.items():
+        median, low = np.median(times), np.quantile(times, 0.25)
+        base = np.array([np.median(seconds[first]), np.quantile(seconds[first], 0.25)]) / frames[first]
+        ratios = base / (np.array([median, low]) / frames[key])
+        print(
+            f"| {key[0]} | {key[1]} | {median * 1e3:.1f} | {median / frames[key] * 1e3:.3f} | "
+            f"{low / frames[key] * 1e3:.3f} | {ratios[0]:.2f} | {ratios[1]:.2f} |"
+        )
 
 
 if __name__ == "__main__":
