@@ -4,8 +4,8 @@
 
 One process, one run, candidates interleaved; medians and lower quartiles over the rounds. The plain model sees 627
 frames and yields 627; the narrowing engines yield `window`. `--all` adds ONNX Runtime and the plain model in OpenVINO,
-`--profile` what OpenVINO spends on each type of node. On a machine that others use, `--one-thread` counts CPU seconds of
-one thread instead of the clock's. Also times preprocess + postprocess of 627 frames in the same rounds.
+`--profile` what OpenVINO spends on each type of node. On a machine that others use, `--one-thread` counts seconds of
+one CPU instead of the clock's. Also times preprocess + postprocess of 627 frames in the same rounds.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ class NarrowingEngine(nn.Module):
             last = stage == len(plan.filter) - 1
             active, span = leaky_relu(edges.mask(x, spans.output), OUTPUT_SLOPE if last else slope), spans.output
         output = self._conv(layers.output_conv, like(active, layers.output_conv), span)
-        return torch.tanh(output.float()).reshape(-1, 1, plan.window * self.voice.hop_size)
+        return torch.tanh(output.float())
 
     def _rearranged(self, upsamples: nn.ModuleList) -> nn.ModuleList:
         """Return the up-sampling layers in the form in which this engine computes them."""

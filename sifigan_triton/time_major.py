@@ -51,7 +51,8 @@ class TimeMajorEngine(NarrowingEngine):
 
     def forward(self, excitation: Tensor, features: Tensor, offsets: Tensor, bounds: Tensor) -> Tensor:
         """Synthesise a batch of windows; arguments and result as in `NarrowingEngine`."""
-        return super().forward(excitation.transpose(1, 2), features.transpose(1, 2), offsets, bounds)
+        waveform = super().forward(excitation.transpose(1, 2), features.transpose(1, 2), offsets, bounds)
+        return waveform.reshape(-1, 1, self.plan.window * self.voice.hop_size)  # (B, L, 1) -> (B, 1, L)
 
     def _rearranged(self, upsamples: nn.ModuleList) -> nn.ModuleList:
         return nn.ModuleList(map(PhasesInRows, upsamples))  # type: ignore[arg-type]
