@@ -94,14 +94,11 @@ def test_values_beyond_the_utterance_do_not_matter() -> None:
     np.testing.assert_array_equal(got.reshape(-1)[:samples], expected.reshape(-1)[:samples])
 
 
-@pytest.mark.parametrize(("mode", "precision"), [("reflect", "fp32"), ("zero", "bf16")])
-def test_exported_engine_in_openvino(
-    mode: PdIndexing, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_exported_engine_in_openvino(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export, "FAST_CHANNELS", 8)
-    voice, generator = small_voice(mode)
+    voice, generator = small_voice("zero", filter_kernel_sizes=(5,), filter_dilations=((1, 3),))
     settings, plan = small_settings(voice)
-    export_cpu_onnx(generator, settings, plan, tmp_path / "model.onnx", precision)
+    export_cpu_onnx(generator, settings, plan, tmp_path / "model.onnx", "fp32")
     inputs = random_inputs(voice, 60)
     windows, reference = split(*inputs, settings), run_generator(generator, inputs)
     named = {name: getattr(windows, name) for name in INPUTS}
