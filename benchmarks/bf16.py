@@ -9,11 +9,14 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+_PRODUCTS = (torch.conv1d, torch.nn.functional.conv1d, torch.matmul, torch.nn.functional.linear)
+
 
 class Bf16(TorchFunctionMode):
-    """Within this context convolutions compute as BF16 matrix units do: operands in BF16, sums in FP32.
+    """Within this context products compute as in BF16 matrix units: operands in BF16, sums in FP32.
 
-    With `everywhere`, the result of every operation is rounded to BF16 as well, as PyTorch's bfloat16 does.
+    Products are convolutions and products of matrices. With `everywhere`, the result of every operation is rounded to
+    BF16 as well, as PyTorch's bfloat16 does.
     """
 
     def __init__(self, everywhere: bool = False) -> None:
@@ -24,8 +27,8 @@ class Bf16(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Round the operands of convolutions, or the results of everything."""
-        if func in (torch.conv1d, torch.nn.functional.conv1d):
+        """Round the operands of products, or the results of everything."""
+        if func in _PRODUCTS:
             x, weight, *rest = args
             args = (_round(x), _round(weight), *rest)
         result = func(*args, **(kwargs or {}))

@@ -2,9 +2,10 @@
 
     python -m benchmarks.reduced_precision [--window 128] [--f0-floor 100]
 
-BF16: emulated (`benchmarks/bf16.py`), with BF16 operands of the convolutions and with BF16 throughout; and OpenVINO in
-BF16 where the CPU computes in it. FP16: the exported FP16 graph in ONNX Runtime. Rounded factors: FP32, with the
-dilation factors rounded to FP16 before the tap offsets are made, which is what feeding them to an FP16 engine does.
+BF16: emulated (`benchmarks/bf16.py`) on the graph of `openvino-bf16`, with BF16 operands of the products and with BF16
+throughout; and OpenVINO in BF16 where the CPU computes in it. FP16: the exported FP16 graph in ONNX Runtime. Rounded
+factors: FP32, with the dilation factors rounded to FP16 before the tap offsets are made, which is what feeding them to
+an FP16 engine does.
 
 Seam: the jump of the error from one sample to the next, RMS over the seams between windows, divided by the RMS over all
 samples; 1 means that a seam is no worse than any other place.
@@ -27,9 +28,10 @@ from benchmarks.tracks import Array, full_length, track_request
 from preprocess import Settings, Windows, preprocess
 from preprocess.f0 import continuous_f0
 from sifigan_triton.engine import NarrowingEngine
-from sifigan_triton.export import INPUTS, export_onnx, run_onnx
+from sifigan_triton.export import INPUTS, export_cpu_onnx, export_onnx, run_onnx
 from sifigan_triton.halo import crop_plan
 from sifigan_triton.quality import snr_db
+from sifigan_triton.time_major import TimeMajorEngine
 from sifigan_triton.voices import load_voice
 
 
@@ -76,6 +78,7 @@ def main() -> None:
     plan = crop_plan(voice, args.window, args.f0_floor)
     settings = Settings(voice, plan.window, plan.halo, plan.f0_floor, 128)
     engine = NarrowingEngine(generator, voice, plan)
+    time_major = TimeMajorEngine(generator, voice, plan, None)
     print("| F0 track | engine | SNR dB | seam |")
     print("| --- | --- | ---: | ---: |")
     with tempfile.TemporaryDirectory() as folder:
@@ -83,17 +86,17 @@ def main() -> None:
         export_onnx(generator, settings, plan, half, torch.float16)
         bf16 = None
         if "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            bf16 = Path(folder, "fp32.onnx")
-            export_onnx(generator, settings, plan, bf16)
+            bf16 = Path(folder, "bf16.onnx")
+            export_cpu_onnx(generator, settings, plan, bf16, "bf16")
         for track in ("floor", "recordings", "glide"):
             request = track_request(track, 5 * args.window + 17, args.f0_floor)
             reference = full_length(request, voice, generator)
             windows = preprocess(request.f0, request.mcep, request.bap, settings)
             outputs = {"FP32": run_torch(engine, windows)}
             with Bf16():
-                outputs["BF16 operands"] = run_torch(engine, windows)
+                outputs["BF16 operands"] = run_torch(time_major, windows)
             with Bf16(everywhere=True):
-                outputs["BF16 throughout"] = run_torch(engine, windows)
+                outputs["BF16 throughout"] = run_torch(time_major, windows)
             outputs["FP16 (ONNX Runtime)"] = run_onnx(half, windows)
             if bf16 is not None:
                 inputs = {name: getattr(windows, name) for name in INPUTS}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,8 +52,8 @@ class EngineMaker:
             export.export_torchscript(self.generator, self.settings, path, dtype, keep_fp32)
         elif kind.runtime == "onnx":
             export.export_dynamic_onnx(self.generator, self.settings, path, dtype, keep_fp32)
-        elif kind.runtime == "openvino":  # computes the FP32 graph in the precision that it is told
-            shutil.copyfile(self.static_graph("fp32"), path)
+        elif kind.runtime == "openvino":  # computes a graph of FP32 weights in the precision that it is told
+            export.export_cpu_onnx(self.generator, self.settings, self.plan, path, kind.precision)
         else:
             return self._make_plan(kind, path, keep_fp32)
         return {}

@@ -11,7 +11,21 @@ from typing import Any
 import torch
 
 from preprocess import Settings, f0
-from sifigan_triton import engine, engine_files, export, gate, generator, halo, indexing, precision, quality
+from sifigan_triton import (
+    edges,
+    engine,
+    engine_files,
+    export,
+    fast_conv,
+    gate,
+    generator,
+    halo,
+    indexing,
+    precision,
+    quality,
+    time_major,
+    toom_cook,
+)
 from sifigan_triton.build_options import cpu_has_bf16
 from sifigan_triton.engines import EngineKind
 from sifigan_triton.hashes import file_hash
@@ -68,7 +82,8 @@ def _code_hash() -> str:
     """Return the hash of the code that makes engines and judges them."""
     digest = hashlib.sha256()
     folder = Path(quality.__path__[0])
-    modules = (f0, generator, indexing, precision, halo, engine, export, engine_files, gate, trt_build)
+    graph = (generator, indexing, precision, halo, edges, engine, time_major, fast_conv, toom_cook, export)
+    modules = (f0, *graph, engine_files, gate, trt_build)
     for file in (*(Path(str(module.__file__)) for module in modules), *sorted(folder.glob("*.py"))):
         digest.update(file.read_bytes())
     return digest.hexdigest()

@@ -10,7 +10,7 @@ from preprocess.voice import Voice
 from sifigan_triton.edges import Edges, crop
 from sifigan_triton.engine import NarrowingEngine
 from sifigan_triton.fast_conv import FastConv, is_fast
-from sifigan_triton.generator import Generator, PitchDependentConv, counted, like, up_padding
+from sifigan_triton.generator import Generator, PitchDependentConv, like, up_padding
 from sifigan_triton.halo import CropPlan, Span
 
 FAST_CHANNELS = 128
@@ -73,8 +73,10 @@ class TimeMajorEngine(NarrowingEngine):
         begin = target.start - source.start
         own = torch.arange(begin, begin + target.length, dtype=past.dtype, device=past.device)
         where = torch.stack([own.expand_as(past), past, future], dim=-1)  # (B, 1, L', 3)
-        where = where + counted(where[:, :, :1, :1], dim=0) * source.length
-        channels = active.shape[2]
+        batch, _, channels = active.shape
+        # An arange, which OpenVINO folds away: it leaves a cumsum of constants to run, wrongly with several streams.
+        first_rows = torch.arange(batch, dtype=past.dtype, device=past.device) * source.length
+        where = where + first_rows.view(-1, 1, 1, 1)
         rows = active.reshape(-1, channels).index_select(0, where.flatten()).view(-1, target.length, 3, channels)
         if within_past is not None and within_future is not None:
             within = torch.stack([torch.ones_like(within_past), within_past, within_future], dim=-1)

@@ -125,13 +125,14 @@ def exports(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         calls.append(f"engine of {shape}, weights {weight}, {dtype}, {keep}")
         path.write_text(calls[-1])
 
-    def static(generator: Any, settings: Settings, plan: Any, path: Path, dtype: Any, keep: Any) -> None:
+    def static(generator: Any, settings: Settings, plan: Any, path: Path, dtype: Any, keep: Any = ()) -> None:
         write_text(f"{settings.window} frames, {settings.f0_floor} Hz", generator, path, dtype, keep)
 
     def dynamic(generator: Any, settings: Settings, path: Path, dtype: Any, keep: Any) -> None:
         write_text("any length", generator, path, dtype, keep)
 
     monkeypatch.setattr(export, "export_onnx", static)
+    monkeypatch.setattr(export, "export_cpu_onnx", static)
     monkeypatch.setattr(export, "export_dynamic_onnx", dynamic)
     monkeypatch.setattr(export, "export_torchscript", dynamic)
     passed = SimpleNamespace(passed=True, table=lambda: "all fine", as_dict=dict)

@@ -92,7 +92,8 @@ def test_second_build_writes_nothing(
     real_build: tuple[BuildOptions, list[str], list[Path]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options, before = real_build[0], contents(real_build[0].output)
-    monkeypatch.setattr(export, "export_onnx", refuse_to_export)
+    monkeypatch.setattr(export, "export_cpu_onnx", refuse_to_export)
+    monkeypatch.setattr(export, "export_dynamic_onnx", refuse_to_export)
     lines: list[str] = []
     assert build(options, lines.append) == []
     assert contents(options.output) == before

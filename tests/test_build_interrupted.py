@@ -27,7 +27,7 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.mark.parametrize(
     ("module", "where"),
-    [pytest.param(export, "export_onnx", id="export"), pytest.param(engine_build, "judge_engine", id="gate")],
+    [pytest.param(export, "export_cpu_onnx", id="export"), pytest.param(engine_build, "judge_engine", id="gate")],
 )
 @pytest.mark.parametrize(
     "error", [GateError("3 dB", 3.0), KeyboardInterrupt(), OSError("No space left")], ids=lambda e: type(e).__name__
