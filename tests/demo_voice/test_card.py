@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 
 from preprocess import condition
@@ -36,3 +37,11 @@ def test_export_round_trip(trainer: Trainer, corpus: Path, tmp_path: Path) -> No
     assert "$" not in card
     for words in ("16 channels", "1 minutes", "Attribution 3.0", "Apache", "MCD 1.23 dB.", "| song | 1 | 0.0 |"):
         assert words in card
+
+
+@pytest.mark.parametrize(("start", "said"), [(0.5, "from step 50 on"), (2.0, "")], ids=["half-way", "never"])
+def test_card_names_the_discriminators_only_where_they_took_part(start: float, said: str) -> None:
+    plan = {"steps": 100, "adversarial_from": start, "adversarial_weight": 8.0, "feature_weight": 30.0}
+    text = export.describe_discriminators(plan, 60)
+    assert text.startswith(f"; {said}") if said else text == ""
+    assert export.describe_discriminators(plan, 50) == ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from tools.train_demo_voice.dataset import (
     cut,
     draw_batch,
     load_recordings,
+    transposed,
     with_gain,
 )
 from tools.train_demo_voice.scores import HIGHEST_MIDI, LOWEST_MIDI, SEMITONES, make_score
@@ -98,7 +100,7 @@ def test_a_gain_on_features_is_a_gain_before_the_analysis() -> None:
     settings = AnalysisSettings(f0_floor=100.0, f0_ceiling=300.0)
     quiet, loud = (analyze(waveform * gain, RATE, settings, HOP) for gain in (1.0, 4.0))
     pcm = np.zeros(quiet.frames * HOP, np.int16)
-    _, mcep = with_gain(Recording("x", pcm, quiet.f0, quiet.f0, quiet.mcep, quiet.bap), 20.0 * np.log10(4.0))
+    mcep = with_gain(Recording("x", pcm, quiet.f0, quiet.f0, quiet.mcep, quiet.bap), 20.0 * np.log10(4.0))
     np.testing.assert_allclose(loud.f0, quiet.f0, rtol=1e-5)
     assert np.abs(loud.bap - quiet.bap).mean() < 0.1  # dB; WORLD adds a little noise of its own
     assert np.abs(loud.mcep - mcep).mean() < 0.01
@@ -106,10 +108,24 @@ def test_a_gain_on_features_is_a_gain_before_the_analysis() -> None:
 
 def test_a_gain_never_clips(recordings: list[Recording]) -> None:
     recording = recordings[0]
-    waveform, mcep = with_gain(recording, 60.0)
-    assert np.abs(waveform).max() == pytest.approx(PEAK, rel=1e-5)
-    lifted = float((mcep - recording.mcep)[0, 0])
+    lifted = float((with_gain(recording, 60.0) - recording.mcep)[0, 0])
     assert lifted == pytest.approx(np.log(PEAK / (np.abs(recording.waveform).max() / 32767.0)), abs=1e-4)
+
+
+@pytest.mark.parametrize(("factor", "expected"), [(1.5, 1.5), (0.5, 0.5), (8.0, 900.0 / 400.0), (0.1, 60.0 / 200.0)])
+def test_pitch_is_moved_within_its_range(recordings: list[Recording], factor: float, expected: float) -> None:
+    f0 = np.array([0.0, 200.0, 400.0], np.float32)
+    segment = replace(recordings[0], f0=f0, cf0=np.array([300.0, 200.0, 400.0], np.float32))
+    result = transposed(segment, factor)
+    np.testing.assert_allclose(result.f0, f0 * expected, rtol=1e-6)
+    np.testing.assert_allclose(result.cf0, segment.cf0 * expected, rtol=1e-6)
+
+
+def test_pitch_beyond_the_range_is_not_moved_further(recordings: list[Recording]) -> None:
+    high = np.full(3, 1000.0, np.float32)
+    segment = replace(recordings[0], f0=high, cf0=high)
+    assert transposed(segment, 2.0).cf0.max() == 1000.0
+    assert transposed(segment, 0.9).cf0.max() == pytest.approx(900.0)
 
 
 def test_batches_follow_from_seed_and_step(recordings: list[Recording], voice: Voice) -> None:
@@ -117,7 +133,8 @@ def test_batches_follow_from_seed_and_step(recordings: list[Recording], voice: V
     assert torch.equal(one.target, same.target)
     assert torch.equal(one.excitation, same.excitation)
     assert not torch.equal(one.target, next_step.target)
-    assert one.target.shape == one.excitation.shape == (2, 1, 24 * HOP)
+    assert one.excitation.shape == (2, 1, 24 * HOP)
+    assert one.target.shape == one.pulses.shape == (2, 24 * HOP)
     assert one.features.shape == (2, 43, 24)
     assert one.mcep.shape == (2, 24, 40)
 

@@ -24,8 +24,8 @@ from tools.train_demo_voice.dataset import (
     draw_batch,
 )
 from tools.train_demo_voice.journal import CHECKPOINT_FILE, LOG_FILE, LossLog
-from tools.train_demo_voice.losses import ResidualLoss, SpectralLoss
-from tools.train_demo_voice.pulses import PulseLoss, pulse_train, source_target
+from tools.train_demo_voice.losses import PhaseLoss, ResidualLoss, SpectralLoss
+from tools.train_demo_voice.pulses import PulseLoss, excitation_noise, pulse_train, source_target
 from tools.train_demo_voice.trainer import CheckpointMismatchError, Plan, SourceKeepingGenerator, Trainer
 
 ROOT = Path(__file__).parents[2]
@@ -44,6 +44,16 @@ def test_spectral_loss_is_zero_for_the_same_and_the_gain_in_nepers_for_a_gain() 
     )
     assert [float(half[name]) for name in ("mel", "envelope", "log")] == pytest.approx([np.log(2.0)] * 3, abs=0.01)
     assert float(half["convergence"]) == pytest.approx(0.5, abs=1e-3)
+
+
+def test_phase_loss_is_zero_for_the_same_and_large_for_another_draw() -> None:
+    loss = PhaseLoss()
+    one, other = (0.1 * torch.randn(2, 8192, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    same, faint, mirrored, redrawn = (float(loss(w, one)) for w in (one, 0.5 * one, -one, other))
+    assert same == 0.0
+    assert faint == pytest.approx(1.0 - 0.5**0.3, abs=0.02)  # magnitudes count to the power of 0.3
+    assert mirrored == pytest.approx(2.0, abs=1e-3)
+    assert redrawn > 1.0
 
 
 def test_residual_loss_knows_the_envelope_of_a_mel_cepstrum() -> None:
@@ -84,7 +94,7 @@ def test_unvoiced_frames_ask_for_the_noise_of_the_excitation(voice: Voice) -> No
     f0[20:40] = 0.0
     cf0 = np.full(60, 150.0, np.float32)
     excitation = make_excitation(cf0.astype(np.float64), 7, voice)
-    target = source_target(f0, cf0, excitation, voice).reshape(-1, HOP)
+    target = source_target(f0, cf0, excitation_noise(cf0, excitation, voice), voice).reshape(-1, HOP)
     noise = np.random.default_rng(7).standard_normal((60, HOP), np.float32)
     np.testing.assert_allclose(target[20:40], noise[20:40], atol=1e-3)
     assert np.array_equal(target[:20], pulse_train(f0, cf0, voice).reshape(-1, HOP)[:20])

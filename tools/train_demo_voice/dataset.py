@@ -1,4 +1,4 @@
-"""Training segments: random windows of the corpus at random levels."""
+"""Training segments: random windows of the corpus at random levels, half of them at another pitch."""
 
 from __future__ import annotations
 
@@ -14,13 +14,20 @@ from torch import Tensor
 from preprocess import Voice, condition
 from preprocess.f0 import continuous_f0
 from preprocess.voice import GeneratorConfig, Statistics
-from tools.train_demo_voice.pulses import source_target
+from tools.train_demo_voice.pulses import excitation_noise, source_target
+from tools.train_demo_voice.targets import locked_target
 
 GAIN_DB = 15.0
 """Every segment gets a random gain of up to this, either way."""
 
-PEAK = 0.98
-"""No gain lifts a segment's peak beyond this."""
+TRANSPOSED_OCTAVES = 1.0
+"""Half of the segments have their F0 moved by up to this, either way."""
+
+TRANSPOSED_HZ = (60.0, 900.0)
+"""No F0 is moved beyond this."""
+
+PEAK = 0.6
+"""No gain lifts a segment's peak beyond this: minimum phases, as the target has them, can have 1.7 times the peaks."""
 
 MARGIN_FRAMES = 40
 """Silence that is kept before the first and after the last loud frame of an utterance."""
@@ -90,7 +97,7 @@ class Batch:
     pulses: Tensor
     """(B, L), see `pulses.source_target`."""
     target: Tensor
-    """(B, 1, L)"""
+    """(B, L), see `targets.locked_target`."""
 
     def to(self, device: torch.device) -> Batch:
         """Copy to a device."""
@@ -128,20 +135,27 @@ def make_voice(recordings: Sequence[Recording], channels: int) -> Voice:
     )
 
 
-def with_gain(recording: Recording, gain_db: float) -> tuple[FloatArray, FloatArray]:
-    """Return waveform and mel-cepstrum of a recording as its analysis at another level would give them.
+def with_gain(recording: Recording, gain_db: float) -> FloatArray:
+    """Return the mel-cepstrum of a recording as its analysis at another level would give it.
 
     WORLD's F0 and aperiodicity do not depend on the level, and its envelope scales with it. The gain is lowered where
-    the peak would exceed `PEAK`.
+    the recording's peak would exceed `PEAK`.
     """
-    waveform = recording.waveform.astype(np.float32) / np.float32(32767.0)
-    peak = float(np.abs(waveform).max())
-    gain = 10.0 ** (gain_db / 20.0)
-    if peak * gain > PEAK:
-        gain = PEAK / peak
+    peak = float(np.abs(recording.waveform.astype(np.float32)).max()) / 32767.0
+    gain = min(10.0 ** (gain_db / 20.0), PEAK / max(peak, 1e-9))
     mcep = recording.mcep.copy()
     mcep[:, 0] += np.float32(np.log(gain))
-    return waveform * np.float32(gain), mcep
+    return mcep
+
+
+def transposed(recording: Recording, factor: float) -> Recording:
+    """Multiply F0 by `factor`, or by what keeps it within `TRANSPOSED_HZ`; the waveform stays as it is.
+
+    The factor only shrinks towards 1: what lies beyond the range already is not moved further.
+    """
+    low, high = TRANSPOSED_HZ[0] / recording.cf0.min(), TRANSPOSED_HZ[1] / recording.cf0.max()
+    kept = np.float32(min(max(factor, min(1.0, low)), max(1.0, high)))
+    return replace(recording, f0=recording.f0 * kept, cf0=recording.cf0 * kept)
 
 
 def cut(recording: Recording, start: int, frames: int) -> Recording:
@@ -176,10 +190,12 @@ def collate(recordings: Sequence[Recording], gains_db: Sequence[float], seeds: S
     """
     rows = []
     for recording, gain_db, seed in zip(recordings, gains_db, seeds, strict=True):
-        waveform, mcep = with_gain(recording, gain_db)
+        mcep = with_gain(recording, gain_db)
         inputs = condition(recording.cf0, mcep, recording.bap, voice, seed=seed)
-        pulses = source_target(recording.f0, recording.cf0, inputs[0][0], voice)
-        rows.append((*inputs, mcep, pulses, waveform[None]))
+        noise = excitation_noise(recording.cf0, inputs[0][0], voice)
+        pulses = source_target(recording.f0, recording.cf0, noise, voice)
+        target = locked_target(recording.f0, recording.cf0, mcep, recording.bap, noise, voice)
+        rows.append((*inputs, mcep, pulses, target))
     return Batch(*(torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True)))
 
 
@@ -212,5 +228,7 @@ def draw_batch(
         recording = recordings[int(index)]
         parts.append(cut(recording, int(random.integers(max(1, recording.frames - frames + 1))), frames))
     gains_db = random.uniform(-GAIN_DB, GAIN_DB, batch_size)
+    octaves = random.uniform(-TRANSPOSED_OCTAVES, TRANSPOSED_OCTAVES, batch_size) * (random.random(batch_size) < 0.5)
+    parts = [transposed(segment, 2.0**octave) for segment, octave in zip(parts, octaves, strict=True)]
     seeds = random.integers(2**31, size=batch_size)
     return collate(parts[part], gains_db[part].tolist(), seeds[part].tolist(), voice)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Template
@@ -78,6 +79,17 @@ def describe_corpus(folder: Path) -> str:
     return "\n".join(f"| {kind} | {count[kind]} | {minutes[kind]:.1f} |" for kind in sorted(count))
 
 
+def describe_discriminators(plan: Mapping[str, float], step: int) -> str:
+    """Return what the card says of the discriminators: nothing where they never set in."""
+    first = int(plan["adversarial_from"] * plan["steps"])
+    if first >= step:
+        return ""
+    return (
+        f"; from step {first:,} on least-squares discriminators of five periods and three resolutions "
+        f"({plan['adversarial_weight']:g}) with feature matching ({plan['feature_weight']:g})"
+    )
+
+
 def make_card(trained: Trained, corpus: str, remarks: Remarks) -> str:
     """Fill in the voice's card.
 
@@ -94,7 +106,7 @@ def make_card(trained: Trained, corpus: str, remarks: Remarks) -> str:
         parameters=f"{parameters:,}",
         step=f"{trained.step:,}",
         batch_frames=plan["batch_size"] * plan["frames"],
-        adversarial_step=f"{int(plan['adversarial_from'] * plan['steps']):,}",
+        discriminators=describe_discriminators(plan, trained.step),
         minutes=f"{trained.seconds / 60.0:.0f}",
         corpus=corpus,
         hardware=remarks.hardware,

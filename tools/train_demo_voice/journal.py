@@ -16,7 +16,7 @@ from tools.train_demo_voice.trainer import Trainer
 
 CHECKPOINT_FILE, LOG_FILE = "checkpoint.pt", "losses.csv"
 COLUMNS = (
-    "step", "seconds", "rate", "mel", "envelope", "log", "convergence", "residual", "pulse",
+    "step", "seconds", "rate", "mel", "envelope", "log", "convergence", "phase", "residual", "pulse",
     "discriminator", "adversarial", "features", "gradient",
     "heldout_mel", "heldout_envelope", "heldout_log", "heldout_convergence",
 )  # fmt: skip
@@ -72,7 +72,7 @@ class HeldOut:
         """Synthesise the clips, write their spectrograms and return the mean losses."""
         trainer = self._trainer
         made = [trainer.synthesize(batch) for batch in self._batches]
-        targets = [batch.target[:, 0].to(trainer.device) for batch in self._batches]
+        targets = [batch.target.to(trainer.device) for batch in self._batches]
         losses = [trainer.spectral(m, t) for m, t in zip(made, targets, strict=True)]
         save_pictures(
             folder / f"step{trainer.step:06d}.png",

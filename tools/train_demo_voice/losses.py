@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool1d, l1_loss, mse_loss
 
 from sifigan_triton.melcepstrum import mc2sp
+from tools.train_demo_voice.targets import FEATURE_DELAY_FRAMES
 
 RESOLUTIONS = ((64, 32, 10), (128, 64, 20), (256, 64, 20), (512, 128, 40), (1024, 256, 80), (2048, 512, 160))
 """(FFT size, hop, mel bands) of the mel distance; windows as long as the FFT."""
@@ -18,14 +19,14 @@ HARMONICS_FROM = 512
 ENVELOPES = ((512, 24, 8), (1024, 40, 4))
 """(FFT size, mel bands, frames averaged) of the envelope distance: in wide, long bands noise averages out."""
 
-POWER_FLOOR = 1e-8
-"""Added to powers relative to full scale before the logarithm: some 60 dB below speech of -23 dB."""
+PHASE_SIZES = (512, 1024)
+"""FFT sizes at which phases are compared."""
+
+POWER_FLOOR = 1e-10
+"""Added to powers relative to full scale before the logarithm: so little that pauses and empty bands count as well."""
 
 RESIDUAL_FLOOR = 1e-3
 """The same for residual spectra, which are flat and near 1."""
-
-FEATURE_DELAY_FRAMES = 1
-"""Frame t + 1 describes the samples around t * hop_size: the analysis filter delays by 127 samples."""
 
 
 def mel_filters(fft_size: int, bands: int, sample_rate: int) -> Tensor:
@@ -101,6 +102,33 @@ class SpectralLoss(nn.Module):
                 means = [avg_pool1d((power @ bands).transpose(1, 2), frames, 2) for power in (made, real)]
                 distances["envelope"].append(log_distance(means[0], means[1], POWER_FLOOR))
         return {name: torch.stack(some).mean() for name, some in distances.items()}
+
+
+class PhaseLoss(nn.Module):
+    """Distance of compressed complex spectra, relative to their size: 0 for equal waveforms, above 1 for others.
+
+    Magnitudes to the power of 0.3 (as in H. Erdogan, T. Yoshioka, Interspeech 2018), so that faint bands count.
+    """
+
+    def __init__(self) -> None:
+        """Make the windows."""
+        super().__init__()
+        for fft_size in PHASE_SIZES:
+            self.register_buffer(f"window{fft_size}", torch.hann_window(fft_size))
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        """Compare two (B, L) waveforms."""
+        terms = []
+        for fft_size in PHASE_SIZES:
+            window = getattr(self, f"window{fft_size}")
+            spectra = [
+                torch.view_as_real(torch.stft(w, fft_size, fft_size // 4, window=window, return_complex=True))
+                for w in (output, target)
+            ]
+            powers = [(s**2).sum(-1, keepdim=True) / (window**2).sum() + POWER_FLOOR for s in spectra]
+            made, real = (s * p**-0.35 for s, p in zip(spectra, powers, strict=True))
+            terms.append((made - real).abs().mean() / real.abs().mean())
+        return torch.stack(terms).mean()
 
 
 class ResidualLoss(nn.Module):

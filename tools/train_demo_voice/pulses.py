@@ -39,21 +39,25 @@ def pulse_train(f0: FloatArray, cf0: FloatArray, voice: Voice) -> FloatArray:
     return np.asarray((pulses * (f0 > 0.0)[:, None]).reshape(-1), np.float32)
 
 
-def source_target(f0: FloatArray, cf0: FloatArray, excitation: FloatArray, voice: Voice) -> FloatArray:
-    """Make what the source network is asked for: pulses where voiced, elsewhere the excitation's noise at power 1.
+def excitation_noise(cf0: FloatArray, excitation: FloatArray, voice: Voice) -> FloatArray:
+    """Return the noise in an excitation at power 1, float32 (T * hop_size,): what is left without the sine of `cf0`."""
+    sine = make_excitation(cf0.astype(np.float64), 0, replace(voice, noise_amp=0.0))
+    return (excitation - sine) / np.float32(voice.noise_amp)
+
+
+def source_target(f0: FloatArray, cf0: FloatArray, noise: FloatArray, voice: Voice) -> FloatArray:
+    """Make what the source network is asked for: pulses where voiced, elsewhere the excitation's noise.
 
     Args:
         f0: (T,) in Hz, 0 where unvoiced.
         cf0: (T,) in Hz, the continuous F0 that the excitation is made of.
-        excitation: (T * hop_size,), sine and noise.
+        noise: (T * hop_size,), see `excitation_noise`.
         voice: the voice's constants.
 
     Returns:
         float32 (T * hop_size,).
 
     """
-    sine = make_excitation(cf0.astype(np.float64), 0, replace(voice, noise_amp=0.0))
-    noise = (excitation - sine) / np.float32(voice.noise_amp)
     return np.where(np.repeat(f0 > 0.0, voice.hop_size), pulse_train(f0, cf0, voice), noise)
 
 

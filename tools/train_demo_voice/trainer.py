@@ -19,6 +19,7 @@ from sifigan_triton.voices import random_voice
 from tools.train_demo_voice.dataset import Batch, Recording, draw_batch
 from tools.train_demo_voice.discriminators import Discriminators
 from tools.train_demo_voice.losses import (
+    PhaseLoss,
     ResidualLoss,
     SpectralLoss,
     adversarial_loss,
@@ -64,6 +65,7 @@ class Plan:
     envelope_weight: float = 25.0
     log_weight: float = 10.0
     convergence_weight: float = 5.0
+    phase_weight: float = 10.0
     residual_weight: float = 5.0
     pulse_weight: float = 30.0
     adversarial_weight: float = 8.0
@@ -126,6 +128,7 @@ class Trainer:
         settings = voice.analysis
         source_channels = voice.generator.channels >> len(voice.generator.upsample_scales)
         self.spectral = SpectralLoss(voice.sample_rate).to(device)
+        self.phase = PhaseLoss().to(device)
         self.residual = ResidualLoss(source_channels, voice.hop_size, settings.all_pass_alpha, settings.mcep_order).to(
             device
         )
@@ -171,8 +174,9 @@ class Trainer:
         batch = draw_batch(self.recordings, self.voice, plan.batch_size, plan.frames, plan.seed, step, part)
         batch = batch.to(self.device)
         output = self.generator(batch.excitation, batch.features, batch.offsets)
-        losses: dict[str, Tensor] = self.spectral(output[:, 0], batch.target[:, 0])
-        losses["residual"] = self.residual(self.generator.source, batch.target[:, 0], batch.mcep)
+        losses: dict[str, Tensor] = self.spectral(output[:, 0], batch.target)
+        losses["phase"] = self.phase(output[:, 0], batch.target)
+        losses["residual"] = self.residual(self.generator.source, batch.target, batch.mcep)
         losses["pulse"] = self.pulses(self.generator.source, batch.pulses)
         total = torch.stack([getattr(plan, f"{name}_weight") * loss for name, loss in losses.items()]).sum()
         if plan.adversarial(step):
@@ -191,7 +195,7 @@ class Trainer:
 
     def _adversarial(self, output: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Let the discriminators learn, then judge: the weighted loss for the generator, and the parts of it."""
-        real, fake = batch.target[:, 0], output[:, 0]
+        real, fake = batch.target, output[:, 0]
         self.discriminators.requires_grad_(True)
         real_scores, real_layers = self.discriminators(real)
         lesson = discriminator_loss(real_scores, self.discriminators(fake.detach())[0])
