@@ -132,5 +132,7 @@ class OneChannelConv(nn.Module):
         blocks = -(-count // self.width) + 1
         padded = pad(x[:, :, 0], (0, blocks * self.width - length)).reshape(-1, blocks, self.width)
         pairs = torch.cat([padded[:, :-1], padded[:, 1:]], dim=2)
-        samples = torch.matmul(pairs, self.weight).reshape(-1, (blocks - 1) * self.width, self.channels)[:, :count]
+        made = (blocks - 1) * self.width
+        samples = torch.matmul(pairs, self.weight).reshape(-1, made, self.channels)
+        samples = crop(samples, Span(1, 0, made), Span(1, 0, count), axis=1)
         return samples if self.bias is None else samples + self.bias
