@@ -134,7 +134,7 @@ def test_batches_follow_from_seed_and_step(recordings: list[Recording], voice: V
     assert torch.equal(one.excitation, same.excitation)
     assert not torch.equal(one.target, next_step.target)
     assert one.excitation.shape == (2, 1, 24 * HOP)
-    assert one.target.shape == one.pulses.shape == (2, 24 * HOP)
+    assert one.target.shape == one.source.shape == (2, 24 * HOP)
     assert one.features.shape == (2, 43, 24)
     assert one.mcep.shape == (2, 24, 40)
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from preprocess import Voice, condition
 from preprocess.f0 import continuous_f0
 from preprocess.voice import GeneratorConfig, Statistics
-from tools.train_demo_voice.pulses import excitation_noise, source_target
-from tools.train_demo_voice.targets import locked_target
+from tools.train_demo_voice.pulses import excitation_noise
+from tools.train_demo_voice.targets import locked_targets
 
 GAIN_DB = 15.0
 """Every segment gets a random gain of up to this, either way."""
@@ -94,10 +94,10 @@ class Batch:
     """(B, P, T)"""
     mcep: Tensor
     """(B, T, 40), not normalised."""
-    pulses: Tensor
-    """(B, L), see `pulses.source_target`."""
+    source: Tensor
+    """(B, L), what the source network should make: see `targets.Targets`."""
     target: Tensor
-    """(B, L), see `targets.locked_target`."""
+    """(B, L)"""
 
     def to(self, device: torch.device) -> Batch:
         """Copy to a device."""
@@ -193,9 +193,8 @@ def collate(recordings: Sequence[Recording], gains_db: Sequence[float], seeds: S
         mcep = with_gain(recording, gain_db)
         inputs = condition(recording.cf0, mcep, recording.bap, voice, seed=seed)
         noise = excitation_noise(recording.cf0, inputs[0][0], voice)
-        pulses = source_target(recording.f0, recording.cf0, noise, voice)
-        target = locked_target(recording.f0, recording.cf0, mcep, recording.bap, noise, voice)
-        rows.append((*inputs, mcep, pulses, target))
+        targets = locked_targets(recording.f0, recording.cf0, mcep, recording.bap, noise, voice)
+        rows.append((*inputs, mcep, targets.source, targets.waveform))
     return Batch(*(torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True)))
 
 

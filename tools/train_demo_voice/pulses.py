@@ -45,24 +45,8 @@ def excitation_noise(cf0: FloatArray, excitation: FloatArray, voice: Voice) -> F
     return (excitation - sine) / np.float32(voice.noise_amp)
 
 
-def source_target(f0: FloatArray, cf0: FloatArray, noise: FloatArray, voice: Voice) -> FloatArray:
-    """Make what the source network is asked for: pulses where voiced, elsewhere the excitation's noise.
-
-    Args:
-        f0: (T,) in Hz, 0 where unvoiced.
-        cf0: (T,) in Hz, the continuous F0 that the excitation is made of.
-        noise: (T * hop_size,), see `excitation_noise`.
-        voice: the voice's constants.
-
-    Returns:
-        float32 (T * hop_size,).
-
-    """
-    return np.where(np.repeat(f0 > 0.0, voice.hop_size), pulse_train(f0, cf0, voice), noise)
-
-
 class PulseLoss(nn.Module):
-    """Ask the source network for the harmonics of a pulse train, and for noise where the voice has none.
+    """Ask the source network for the harmonics of a pulse train, and for the noise that goes with them.
 
     A spectrogram knows no phase, so that a loss on it says little about where harmonics should come from. But the
     generator knows the phase of the excitation's sine, and any phase will do: a pulse train in that phase is one
@@ -80,7 +64,7 @@ class PulseLoss(nn.Module):
 
         Args:
             source: (B, channels, L), output of the source network.
-            target: (B, L), see `source_target`.
+            target: (B, L), `Targets.source`.
 
         Returns:
             Squared error relative to the power of the target: 1 for silence.

@@ -10,6 +10,9 @@ function of what the generator is given, which it can match at any resolution, a
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pyworld
@@ -40,7 +43,7 @@ def minimum_phase(mcep: FloatArray, alpha: float) -> npt.NDArray[np.complex128]:
     return np.exp(np.fft.rfft(cepstrum, FFT_SIZE, axis=1))
 
 
-def filtered(signal: FloatArray, spectra: npt.NDArray[np.complex128], hop: int) -> npt.NDArray[np.float64]:
+def filtered(signal: npt.NDArray[Any], spectra: npt.NDArray[Any], hop: int) -> npt.NDArray[np.float64]:
     """Filter a (T * hop,) signal with T spectra: that of frame t around sample t * hop, faded over a frame each way."""
     frames = len(spectra)
     window = 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(2 * hop) / (2 * hop))  # with its neighbours it adds up to 1
@@ -54,9 +57,18 @@ def filtered(signal: FloatArray, spectra: npt.NDArray[np.complex128], hop: int) 
     return np.asarray(blocks.reshape(-1)[hop : hop + frames * hop])
 
 
-def locked_target(
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """What the two networks are asked for, (T * hop_size,) each."""
+
+    source: FloatArray
+    """Pulses and noise: the waveform without its envelope, at power 1."""
+    waveform: FloatArray
+
+
+def locked_targets(
     f0: FloatArray, cf0: FloatArray, mcep: FloatArray, bap: FloatArray, noise: FloatArray, voice: Voice
-) -> FloatArray:
+) -> Targets:
     """Make the waveform that has these features, the phases of the excitation's sine and the draw of its noise.
 
     Args:
@@ -67,14 +79,12 @@ def locked_target(
         noise: (T * hop_size,) noise of the excitation, at power 1.
         voice: the voice's constants.
 
-    Returns:
-        float32 (T * hop_size,).
-
     """
     voicing, envelope = advanced(f0), minimum_phase(advanced(mcep), voice.analysis.all_pass_alpha)
     coded = np.ascontiguousarray(advanced(bap), np.float64)
     aperiodicity = pyworld.decode_aperiodicity(coded, voice.sample_rate, FFT_SIZE)
     aperiodicity = np.where(voicing[:, None] > 0.0, np.clip(aperiodicity, 0.0, 1.0), 1.0)
-    pulses = pulse_train(voicing, cf0, voice)
-    harmonic = filtered(pulses, envelope * np.sqrt(1.0 - aperiodicity**2), voice.hop_size)
-    return (harmonic + filtered(noise, envelope * aperiodicity, voice.hop_size)).astype(np.float32)
+    pulses = filtered(pulse_train(voicing, cf0, voice), np.sqrt(1.0 - aperiodicity**2), voice.hop_size)
+    source = pulses + filtered(noise, aperiodicity, voice.hop_size)
+    waveform = filtered(source, envelope, voice.hop_size)
+    return Targets(source.astype(np.float32), waveform.astype(np.float32))

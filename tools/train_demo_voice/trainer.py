@@ -177,7 +177,7 @@ class Trainer:
         losses: dict[str, Tensor] = self.spectral(output[:, 0], batch.target)
         losses["phase"] = self.phase(output[:, 0], batch.target)
         losses["residual"] = self.residual(self.generator.source, batch.target, batch.mcep)
-        losses["pulse"] = self.pulses(self.generator.source, batch.pulses)
+        losses["pulse"] = self.pulses(self.generator.source, batch.source)
         total = torch.stack([getattr(plan, f"{name}_weight") * loss for name, loss in losses.items()]).sum()
         if plan.adversarial(step):
             more, judged = self._adversarial(output, batch)
