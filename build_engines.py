@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -14,6 +15,7 @@ from sifigan_triton.build_options import AUTO, GATE_DATA, all_engines, auto_engi
 from sifigan_triton.engines import ENGINES, PLATFORMS, RUNTIMES, EngineKind, Precision
 from sifigan_triton.quality import parse_bounds
 from sifigan_triton.trt.check import check_voice, format_checks
+from sifigan_triton.window_choice import auto_window
 
 EPILOG = """examples:
   build_engines.py                                      the default voice, the fastest engine of this machine
@@ -22,6 +24,7 @@ EPILOG = """examples:
   build_engines.py --precision fp16 --keep-fp32 auto    FP16 engines, with as much in FP32 as the quality gate asks for
   build_engines.py --check-tensorrt                     is the graph TensorRT's? needs no GPU
   build_engines.py --f0-floor 50                        for low voices: more context, a little more arithmetic
+  build_engines.py --window auto --lengths a.json b.npz  the window that is cheapest for requests like these
 """
 
 
@@ -30,10 +33,15 @@ def main(arguments: list[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
+        _check_window(args)
         if args.check_tensorrt:
             print(format_checks(check_voice(args.voice, args.window, args.f0_floor, args.max_batch, _say)))
         else:
-            build(_options(args), report=_say)
+            options = _options(args)
+            if args.window == AUTO:
+                window = auto_window(options, args.lengths or GATE_DATA, args.concurrency or 1, _say)
+                options = replace(options, window=window)
+            build(options, report=_say)
     except KeyboardInterrupt:
         return 130
     except (RuntimeError, ValueError, OSError) as error:
@@ -53,7 +61,7 @@ def _options(args: argparse.Namespace) -> BuildOptions:
         output=args.output,
         engines=kinds,
         default_engine=ENGINES[args.default_engine] if args.default_engine else None,
-        window=args.window,
+        window=BuildOptions.window if args.window == AUTO else args.window,
         f0_floor=args.f0_floor,
         max_batch_size=args.max_batch,
         platform=args.platform,
@@ -61,6 +69,25 @@ def _options(args: argparse.Namespace) -> BuildOptions:
         bounds=parse_bounds(args.bound),
         gate_data=tuple(args.gate_data),
     )
+
+
+def _check_window(args: argparse.Namespace) -> None:
+    """Refuse what goes with a measured window only, or without one only."""
+    if args.window == AUTO and args.check_tensorrt:
+        raise BuildError("--window auto measures engines, --check-tensorrt makes none: give a number of frames")
+    given = [f"--{name}" for name in ("lengths", "concurrency") if getattr(args, name) is not None]
+    if args.window != AUTO and given:
+        raise BuildError(
+            f"{' and '.join(given)} without --window auto, got --window {args.window}: the window would not depend on "
+            "it; add --window auto"
+        )
+
+
+def _window(text: str) -> int | str:
+    try:
+        return AUTO if text == AUTO else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number of frames nor auto") from None
 
 
 def _kinds(names: list[str], precision: Precision | None) -> tuple[EngineKind, ...]:
@@ -93,8 +120,38 @@ def _parser() -> argparse.ArgumentParser:
     defaults = BuildOptions(Path(), Path(), engines=())
     parser.add_argument("--voice", type=Path, default=Path("voices/demo"), help="voice folder (default: %(default)s)")
     _add_engine_options(parser)
+    _add_window_options(parser, defaults)
     parser.add_argument(
-        "--window", type=int, default=defaults.window, help="frames a window yields (default: %(default)s)"
+        "--output", type=Path, default=Path("model_repository"), help="model repository to write (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--platform",
+        choices=PLATFORMS,
+        default=defaults.platform,
+        help="what will serve it: the server of the wheel (Python backend) or NVIDIA's container (native backends)",
+    )
+    return parser
+
+
+def _add_window_options(parser: argparse.ArgumentParser, defaults: BuildOptions) -> None:
+    parser.add_argument(
+        "--window",
+        type=_window,
+        default=defaults.window,
+        metavar="FRAMES",
+        help="frames a window yields (default: %(default)s); auto: the one that is cheapest for --lengths, by "
+        "measurement on this machine, which takes a minute or more (see docs/window.md)",
+    )
+    parser.add_argument(
+        "--lengths",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="for --window auto: requests such as will come, perf_analyzer's JSON or feature files (.npz); default: "
+        "those of measurement_data",
+    )
+    parser.add_argument(
+        "--concurrency", type=int, help="for --window auto: requests that wait at the same time (default: 1)"
     )
     parser.add_argument(
         "--f0-floor",
@@ -108,16 +165,6 @@ def _parser() -> argparse.ArgumentParser:
         default=defaults.max_batch_size,
         help="windows in one call; with --window it bounds the longest utterance (default: %(default)s)",
     )
-    parser.add_argument(
-        "--output", type=Path, default=Path("model_repository"), help="model repository to write (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--platform",
-        choices=PLATFORMS,
-        default=defaults.platform,
-        help="what will serve it: the server of the wheel (Python backend) or NVIDIA's container (native backends)",
-    )
-    return parser
 
 
 def _add_engine_options(parser: argparse.ArgumentParser) -> None:
