@@ -39,7 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             options = _options(args)
             if args.window == AUTO:
-                window = auto_window(options, args.lengths or GATE_DATA, args.concurrency or 1, _say)
+                window = auto_window(
+                    options, args.lengths or GATE_DATA, 1 if args.concurrency is None else args.concurrency, _say
+                )
                 options = replace(options, window=window)
             build(options, report=_say)
     except KeyboardInterrupt:

@@ -6,6 +6,8 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from sifigan_triton.build_options import BuildError, BuildOptions
 from sifigan_triton.engines import EngineKind
 from sifigan_triton.voices import load_voice
@@ -18,7 +20,7 @@ from sifigan_triton.window_choice.trial_engine import TrialMaker
 
 Report = Callable[[str], None]
 FLOORS = (35.0, 50.0, 70.0, 100.0)
-"""Floors in Hz that the table shows beside the one that is built, so that a user sees what a floor costs."""
+"""Floors in Hz of which the table shows those that take all of the data, so that a user sees what a floor costs."""
 
 
 def auto_window(options: BuildOptions, lengths: Sequence[Path], concurrency: int, report: Report) -> int:
@@ -33,7 +35,7 @@ def auto_window(options: BuildOptions, lengths: Sequence[Path], concurrency: int
     Raises:
         VoiceError: if the voice cannot be read.
         BuildError: if an option does not fit, or no static engine is to be built.
-        ValueError, OSError: naming the file of lengths that cannot be used.
+        ValueError: naming the file of lengths that cannot be used.
 
     """
     if concurrency < 1:
@@ -55,10 +57,10 @@ def auto_window(options: BuildOptions, lengths: Sequence[Path], concurrency: int
         times = _measure(maker, windows_to_measure(use.candidates()), distribution, say)
     candidates = [rate(use, times, window, options.f0_floor) for window in use.candidates()]
     chosen = choose(candidates)
-    rows = _shown(candidates, chosen, times)
-    rows += [rate(use, times, chosen.window, floor) for floor in _other_floors(options, distribution)]
+    floors = [f for f in FLOORS if f != options.f0_floor and distribution.below(f) is None]
+    others = [rate(use, times, chosen.window, floor) for floor in floors]
     report(_title(kind, distribution, concurrency))
-    report(format_table(rows, chosen))
+    report(format_table([*_shown(candidates, chosen, times), *others], chosen))
     report(_verdict(candidates, chosen))
     return chosen.window
 
@@ -95,18 +97,11 @@ def _shown(candidates: Sequence[Candidate], chosen: Candidate, times: EngineTime
     return [candidate for candidate in candidates if candidate.window in windows]
 
 
-def _other_floors(options: BuildOptions, distribution: Distribution) -> list[float]:
-    """Return the floors to show beside the one that is built: those that take all of the data."""
-    return [f for f in FLOORS if f != options.f0_floor and distribution.below(f) is None]
-
-
 def _title(kind: EngineKind, distribution: Distribution, concurrency: int) -> str:
     lengths, lowest = distribution.lengths, distribution.lowest_f0s.min()
     several = f", {concurrency} at once" if concurrency > 1 else ""
-    return (
-        f"{kind.name} over {lengths.size} requests of {lengths.min()} to {lengths.max()} frames{several}, "
-        f"F0 from {lowest:.1f} Hz:"
-    )
+    voiced = f"F0 from {lowest:.1f} Hz" if np.isfinite(lowest) else "none of them voiced"
+    return f"{kind.name}, {lengths.size} requests of {lengths.min()} to {lengths.max()} frames{several}, {voiced}:"
 
 
 def _verdict(candidates: Sequence[Candidate], chosen: Candidate) -> str:

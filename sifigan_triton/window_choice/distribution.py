@@ -63,15 +63,20 @@ def read_distribution(files: Sequence[Path], voice: Voice) -> Distribution:
     """Read requests from perf_analyzer's JSON files and from feature files (`.npz`).
 
     Raises:
-        ValueError: naming the file, if it holds no requests for this voice.
-        OSError: if it cannot be read.
+        ValueError: naming the file, if it cannot be read or holds no requests for this voice.
 
     """
     requests: list[Request] = []
     for file in files:
-        found = [_read_features(file, voice)] if file.suffix == ".npz" else read_requests(file)
+        try:
+            found = [_read_features(file, voice)] if file.suffix == ".npz" else read_requests(file)
+        except OSError as error:
+            raise ValueError(
+                f"{file}: {error.strerror}: name files of requests with --lengths, perf_analyzer's JSON or .npz"
+            ) from None
         if not found or min(request.f0.size for request in found) == 0:
-            raise ValueError(f"{file}: {'holds no request' if not found else 'a request has 0 frames'}, leave it out")
+            fault = "a request has 0 frames" if found else "holds no requests"
+            raise ValueError(f"{file}: {fault}, expected requests of at least 1 frame: leave it out of --lengths")
         requests += found
     return Distribution(tuple(requests))
 
