@@ -46,7 +46,7 @@ class EngineTimes:
         full, rest = np.divmod(counts, max_batch)
         sizes = np.array([max_batch, *rest], np.float64)
         times = _follow(sizes, batches, of_batch)
-        return np.asarray(full * times[0] + np.where(rest > 0, times[1:], 0.0))
+        return np.asarray(full * times[0] + times[1:])
 
 
 def _follow(x: Array, known_x: Array, known_y: Array) -> Array:
