@@ -58,6 +58,7 @@ def main() -> None:
         measured = [engine for engine in engines if engine.settings.window in windows_to_measure(use.candidates())]
         times = time_engines(measured, recording, _say, clock)
         chosen = choose([rate(use, times, window, args.f0_floor) for window in use.candidates()]).window
+        _say(f"chosen for the recording: {chosen} frames; the whole recording at every window ...")
         if chosen not in [engine.settings.window for engine in engines]:
             engines += _make(maker, [chosen])
         engines.sort(key=lambda engine: engine.settings.window)

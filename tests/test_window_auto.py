@@ -105,10 +105,23 @@ def test_engines_are_timed_in_turn_and_warm(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_disturbed_round_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "ENOUGH_S", 0.0)
     settings, _ = small_settings(VOICE, 1024)
+    lines: list[str] = []
     readings = iter([0.0, 9.0, 10.0, 11.0, 20.0, 21.0, 30.0, 31.0, 40.0, 41.0])
     engine = TrialEngine(settings, OPENVINO, 1, Clocked([], "1024", 0.0))
-    times = time_engines([engine], Distribution(small_workload(64).requests), lambda line: None, lambda: next(readings))
+    times = time_engines([engine], Distribution(small_workload(64).requests), lines.append, lambda: next(readings))
     assert times.seconds == 1.0
+    assert lines[-1].endswith("medians up to 0% above lower quartiles")
+
+
+def test_a_busy_machine_is_pointed_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "ENOUGH_S", 0.0)
+    settings, _ = small_settings(VOICE, 1024)
+    lines: list[str] = []
+    readings = iter([0.0, 1.0, 10.0, 11.0, 20.0, 21.5, 30.0, 35.0, 40.0, 49.0])
+    engine = TrialEngine(settings, OPENVINO, 1, Clocked([], "1024", 0.0))
+    time_engines([engine], Distribution(small_workload(64).requests), lines.append, lambda: next(readings))
+    assert lines[-2].endswith("medians up to 50% above lower quartiles")
+    assert lines[-1] == "something else keeps this machine busy: measure again when it is quiet"
 
 
 def test_the_default_engine_is_timed_or_the_last_static_one() -> None:

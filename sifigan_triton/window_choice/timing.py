@@ -20,6 +20,8 @@ BATCHES = {"trt": (1, 4, 16), "openvino": (1,)}
 """Windows in the calls that are timed: OpenVINO's engine computes windows one by one, so that one tells all."""
 FRAMES = 1024
 """A round computes about as many frames with each engine: small windows would be measured worse than large ones."""
+BUSY = 0.1
+"""Medians that lie further above the lower quartiles than this share are pointed out."""
 MOST_ROUNDS, FEWEST_ROUNDS, ENOUGH_S = 25, 5, 40.0
 
 
@@ -69,10 +71,16 @@ def time_engines(
     started = time.monotonic()
     while len(rounds) < MOST_ROUNDS and (len(rounds) < FEWEST_ROUNDS or time.monotonic() - started < ENOUGH_S):
         rounds.append([each.run(clock) for each in timed])
-    report(f"{len(rounds)} rounds in {time.monotonic() - started:.0f} s")
+    quartile = np.quantile(rounds, 0.25, axis=0)
+    excess = float((np.median(rounds, axis=0) / quartile).max()) - 1.0
+    report(
+        f"{len(rounds)} rounds in {time.monotonic() - started:.0f} s, medians up to {excess:.0%} above lower quartiles"
+    )
+    if excess > BUSY:
+        report("something else keeps this machine busy: measure again when it is quiet")
     macs = np.array([engine.macs for engine in engines], np.float64)
     windows = tuple(engine.settings.window for engine in engines)
-    return EngineTimes(engines[0].settings.f0_floor, windows, macs, batches, np.quantile(rounds, 0.25, axis=0))
+    return EngineTimes(engines[0].settings.f0_floor, windows, macs, batches, quartile)
 
 
 def _batches(kind: EngineKind, max_batch: int) -> tuple[int, ...]:
