@@ -22,10 +22,12 @@ from tools.train_demo_voice.dataset import (
     PEAK,
     CorpusError,
     Recording,
+    collate,
     cut,
     draw_batch,
     load_recordings,
     transposed,
+    unvoiced,
     with_gain,
 )
 from tools.train_demo_voice.scores import HIGHEST_MIDI, LOWEST_MIDI, SEMITONES, make_score
@@ -126,6 +128,17 @@ def test_pitch_beyond_the_range_is_not_moved_further(recordings: list[Recording]
     segment = replace(recordings[0], f0=high, cf0=high)
     assert transposed(segment, 2.0).cf0.max() == 1000.0
     assert transposed(segment, 0.9).cf0.max() == pytest.approx(900.0)
+
+
+def test_a_segment_without_f0_is_noise_of_the_same_power(recordings: list[Recording], voice: Voice) -> None:
+    segment = cut(recordings[0], 10, 24)
+    whisper = collate([unvoiced(segment)], [0.0], [5], voice)
+    noise = np.random.default_rng(5).standard_normal(24 * HOP, np.float32)
+    np.testing.assert_allclose(whisper.excitation[0, 0].numpy(), noise * voice.noise_amp / 3.0, atol=1e-7)
+    np.testing.assert_allclose(whisper.source[0].numpy()[HOP:-HOP], noise[HOP:-HOP], atol=1e-3)
+    sung = collate([segment], [0.0], [5], voice)
+    ratio = float((whisper.target**2).mean() / (sung.target**2).mean())
+    assert 0.2 < ratio < 5.0, "the envelope stays"
 
 
 def test_batches_follow_from_seed_and_step(recordings: list[Recording], voice: Voice) -> None:

@@ -89,8 +89,9 @@ def test_pulses_fall_where_the_sine_of_the_excitation_rises_through_zero(voice: 
     assert len(rising) - len(np.unique(np.abs(peaks[:, None] - rising).argmin(axis=1))) <= 12  # of the unvoiced part
 
 
-def test_noise_of_an_excitation(voice: Voice) -> None:
-    cf0 = np.full(60, 150.0, np.float32)
+@pytest.mark.parametrize("hz", [150.0, 0.0], ids=["voiced", "unvoiced"])
+def test_noise_of_an_excitation(voice: Voice, hz: float) -> None:
+    cf0 = np.full(60, hz, np.float32)
     excitation = make_excitation(cf0.astype(np.float64), 7, voice)
     noise = np.random.default_rng(7).standard_normal(60 * HOP, np.float32)
     np.testing.assert_allclose(excitation_noise(cf0, excitation, voice), noise, atol=1e-3)

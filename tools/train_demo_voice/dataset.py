@@ -23,6 +23,9 @@ GAIN_DB = 15.0
 TRANSPOSED_OCTAVES = 1.0
 """Half of the segments have their F0 moved by up to this, either way."""
 
+UNVOICED_SHARE = 0.125
+"""Share of the segments that lose their F0 altogether, as in a whisper: their excitation has no sine."""
+
 TRANSPOSED_HZ = (60.0, 900.0)
 """No F0 is moved beyond this."""
 
@@ -158,6 +161,11 @@ def transposed(recording: Recording, factor: float) -> Recording:
     return replace(recording, f0=recording.f0 * kept, cf0=recording.cf0 * kept)
 
 
+def unvoiced(recording: Recording) -> Recording:
+    """Take away F0."""
+    return replace(recording, f0=np.zeros_like(recording.f0), cf0=np.zeros_like(recording.cf0))
+
+
 def cut(recording: Recording, start: int, frames: int) -> Recording:
     """Cut `frames` frames from `start` on; past the end, silence of the last frame's features follows."""
     hop = len(recording.waveform) // recording.frames
@@ -229,5 +237,7 @@ def draw_batch(
     gains_db = random.uniform(-GAIN_DB, GAIN_DB, batch_size)
     octaves = random.uniform(-TRANSPOSED_OCTAVES, TRANSPOSED_OCTAVES, batch_size) * (random.random(batch_size) < 0.5)
     parts = [transposed(segment, 2.0**octave) for segment, octave in zip(parts, octaves, strict=True)]
+    whispered = random.random(batch_size) < UNVOICED_SHARE
+    parts = [unvoiced(segment) if whisper else segment for segment, whisper in zip(parts, whispered, strict=True)]
     seeds = random.integers(2**31, size=batch_size)
     return collate(parts[part], gains_db[part].tolist(), seeds[part].tolist(), voice)

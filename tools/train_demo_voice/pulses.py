@@ -42,7 +42,8 @@ def pulse_train(f0: FloatArray, cf0: FloatArray, voice: Voice) -> FloatArray:
 def excitation_noise(cf0: FloatArray, excitation: FloatArray, voice: Voice) -> FloatArray:
     """Return the noise in an excitation at power 1, float32 (T * hop_size,): what is left without the sine of `cf0`."""
     sine = make_excitation(cf0.astype(np.float64), 0, replace(voice, noise_amp=0.0))
-    return (excitation - sine) / np.float32(voice.noise_amp)
+    amplitude = voice.noise_amp if cf0.any() else voice.noise_amp / 3.0  # as `make_excitation` has it
+    return (excitation - sine) / np.float32(amplitude)
 
 
 class PulseLoss(nn.Module):
