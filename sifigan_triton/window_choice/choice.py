@@ -16,7 +16,7 @@ from sifigan_triton.window_choice.engine_times import EngineTimes
 
 SMALLEST, LARGEST = 64, 1024
 """Frames of the windows that are chosen from: below, halos cost as much as the window; above, nothing is gained."""
-TOLERANCE = 0.02
+TOLERANCE = 0.01
 """Windows that cost this share more than the cheapest one count as equal to it: measurements tell no finer."""
 
 
