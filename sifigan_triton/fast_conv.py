@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from sifigan_triton.edges import crop
+from sifigan_triton.halo import Span
 from sifigan_triton.toom_cook import toom_cook
 
 OUTPUTS = 4
-"""Samples that Toom-Cook computes together: 2 to 2.8 times fewer multiplications for widths 3 to 7."""
-WIDEST = 7
-"""With 4 outputs, the widest convolution whose rounding errors stay near those of a plain one in FP32."""
+"""Samples that Toom-Cook computes together: 1.6 to 2.8 times fewer multiplications for widths 2 to 7. With 8, and for
+wider convolutions, rounding errors grow well beyond those of a plain convolution in FP32."""
+WIDTHS = (2, 3, 5, 7)
 
 
-def is_fast(layer: nn.Module, least_channels: int) -> bool:
-    """Return whether `FastConv` can compute a layer and gains by it."""
-    if not isinstance(layer, nn.Conv1d) or layer.stride[0] > 1 or not 2 < layer.kernel_size[0] <= WIDEST:
-        return False
-    return min(layer.in_channels, layer.out_channels) >= least_channels and layer.dilation[0] % 2 == 1
+def is_fast(weight: Tensor, dilation: int, least_channels: int) -> bool:
+    """Return whether `FastConv` can compute a convolution of stride 1 with this weight, and gains by it."""
+    return weight.shape[2] in WIDTHS and min(weight.shape[:2]) >= least_channels and dilation % 2 == 1
 
 
 class FastConv(nn.Module):
@@ -31,20 +32,22 @@ class FastConv(nn.Module):
     group. So all groups are computed at once, from rows that lie OUTPUTS apart, whatever the dilation.
     """
 
-    def __init__(self, layer: nn.Conv1d) -> None:
-        """Transform the weights of `layer`, (C_out, C_in, width), in FP64."""
+    def __init__(self, weight: Tensor, bias: Tensor | None, dilation: int = 1) -> None:
+        """Transform the weight, (C_out, C_in, width), in FP64."""
         super().__init__()
-        self.width, self.dilation = layer.kernel_size[0], layer.dilation[0]
+        self.width, self.dilation = weight.shape[2], dilation
         self.method = toom_cook(OUTPUTS, self.width)
-        weight = torch.einsum("pk,oik->pio", torch.from_numpy(self.method.weight), layer.weight.detach().double())
-        points = weight.to(layer.weight.dtype)
-        self.weights = nn.ParameterList([nn.Parameter(point.contiguous()) for point in points])  # (C_in, C_out) each
-        self.bias = layer.bias
+        points = torch.einsum("pk,oik->pio", torch.from_numpy(self.method.weight), weight.detach().double())
+        self.weights = nn.ParameterList([nn.Parameter(point.contiguous()) for point in points.to(weight.dtype)])
+        """(C_in, C_out) each"""
+        self.bias = bias
 
     def forward(self, x: Tensor, length: int) -> Tensor:
         """Convolve (B, length, C_in) -> (B, length - (width - 1) * dilation, C_out)."""
-        taken, given = (torch.from_numpy(rows).to(x.device) for rows in self._rows(length))
-        inputs = torch.tensor_split(x.index_select(1, taken), len(self.weights), dim=1)
+        rows = self._rows(length)
+        taken, given = (torch.from_numpy(indices).to(x.device) for indices in (rows.taken, rows.given))
+        ordered, have = x.index_select(1, taken), Span(1, 0, len(rows.taken))
+        inputs = [crop(ordered, have, Span(1, start, start + rows.groups), axis=1) for start in rows.starts]
         products = [
             torch.matmul(_combine(row, inputs), weight)
             for row, weight in zip(self.method.input, self.weights, strict=True)
@@ -54,16 +57,37 @@ class FastConv(nn.Module):
             outputs = [output + self.bias for output in outputs]
         return torch.cat(outputs, dim=1).index_select(1, given)
 
-    def _rows(self, length: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-        """Return which rows to take, input by input and group by group, and which result makes each sample."""
-        samples = np.arange(length - (self.width - 1) * self.dilation)
+    def _rows(self, length: int) -> _Rows:
+        """Find out where inputs and results lie: samples with one remainder by OUTPUTS side by side."""
+        reach = self.dilation * np.arange(len(self.weights))
+        samples = np.arange(length - reach[self.width - 1])
         output = samples * pow(self.dilation, -1, OUTPUTS) % OUTPUTS
         group = (samples - output * self.dilation) // OUTPUTS
-        groups = np.arange(group.min(), group.max() + 1)
-        taken = OUTPUTS * groups + self.dilation * np.arange(len(self.weights))[:, None]
+        first, groups = int(group.min()), int(np.ptp(group)) + 1
+        taken: list[int] = []
+        starts = np.zeros_like(reach)
+        for remainder in range(OUTPUTS):
+            mine = np.flatnonzero(reach % OUTPUTS == remainder)
+            if mine.size:
+                shifts = first + reach[mine] // OUTPUTS
+                starts[mine] = len(taken) + shifts - shifts.min()
+                taken.extend(np.arange(shifts.min(), shifts.max() + groups) * OUTPUTS + remainder)
         # What lies outside makes no sample that is asked for: it cancels out, whatever finite values stand there.
-        taken = taken.clip(0, length - 1).ravel()
-        return taken.astype(np.int32), (output * len(groups) + group - groups[0]).astype(np.int32)
+        within = np.clip(taken, 0, length - 1).astype(np.int32)
+        return _Rows(within, starts.tolist(), groups, (output * groups + group - first).astype(np.int32))
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Where `FastConv` finds its inputs and leaves its results."""
+
+    taken: npt.NDArray[np.int32]
+    """Samples to take, in the order in which the inputs want them."""
+    starts: list[int]
+    """First row of every input in there; the next groups' follow it."""
+    groups: int
+    given: npt.NDArray[np.int32]
+    """Which result makes each sample, of the outputs' groups one output behind the other."""
 
 
 def _combine(factors: npt.NDArray[np.float64], parts: Sequence[Tensor]) -> Tensor:

@@ -39,14 +39,14 @@ class TimeMajorEngine(NarrowingEngine):
                 costs nothing that can be heard or measured, in BF16 some dB.
 
         """
+        self._fast_channels = fast_channels
         super().__init__(generator, voice, plan)
-        self._forms: dict[nn.Module, FastConv | OneChannelConv] = {
+        self._forms: dict[nn.Module, FastConv | StridedConv | OneChannelConv] = {
             generator.excitation_conv: OneChannelConv(generator.excitation_conv)
         }
         for layer in generator.modules():
-            if fast_channels is not None and is_fast(layer, fast_channels):
-                assert isinstance(layer, nn.Conv1d)
-                self._forms[layer] = FastConv(layer)
+            if isinstance(layer, nn.Conv1d) and (form := _fast_form(layer, fast_channels)) is not None:
+                self._forms[layer] = form
         self.forms = nn.ModuleList(self._forms.values())
 
     def forward(self, excitation: Tensor, features: Tensor, offsets: Tensor, bounds: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ class TimeMajorEngine(NarrowingEngine):
         return waveform.reshape(-1, 1, self.plan.window * self.voice.hop_size)  # (B, L, 1) -> (B, 1, L)
 
     def _rearranged(self, upsamples: nn.ModuleList) -> nn.ModuleList:
-        return nn.ModuleList(map(PhasesInRows, upsamples))  # type: ignore[arg-type]
+        return nn.ModuleList(PhasesInRows(layer, self._fast_channels) for layer in upsamples)  # type: ignore[arg-type]
 
     def _conv(self, layer: nn.Conv1d, x: Tensor, span: Span) -> Tensor:
         if layer in self._forms:
@@ -72,8 +72,10 @@ class TimeMajorEngine(NarrowingEngine):
         (past, within_past), (future, within_future) = self._taps(source, target, offsets, edges)
         begin = target.start - source.start
         own = torch.arange(begin, begin + target.length, dtype=past.dtype, device=past.device)
-        where = torch.stack([own.expand_as(past), past, future], dim=-1)  # (B, 1, L', 3)
-        batch, _, channels = active.shape
+        column = torch.eye(3, dtype=past.dtype, device=past.device)
+        # A sum, not a stack: OpenVINO concatenates integers one by one.
+        where = own.unsqueeze(-1) * column[0] + past.unsqueeze(-1) * column[1] + future.unsqueeze(-1) * column[2]
+        batch, _, channels = active.shape  # where: (B, 1, L', 3)
         # An arange, which OpenVINO folds away: it leaves a cumsum of constants to run, wrongly with several streams.
         first_rows = torch.arange(batch, dtype=past.dtype, device=past.device) * source.length
         where = where + first_rows.view(-1, 1, 1, 1)
@@ -93,7 +95,7 @@ class PhasesInRows(nn.Module):
     In (B, L, C) the phases of a sample already lie one behind the other: nothing has to be interleaved.
     """
 
-    def __init__(self, layer: nn.ConvTranspose1d) -> None:
+    def __init__(self, layer: nn.ConvTranspose1d, fast_channels: int | None = None) -> None:
         """Rearrange the weights of `layer`: phase r takes weight r of its sample, r + scale of the one before."""
         super().__init__()
         self.scale, self.channels = layer.stride[0], layer.out_channels
@@ -102,14 +104,53 @@ class PhasesInRows(nn.Module):
         taps = torch.stack([before, own], dim=-1).permute(2, 1, 0, 3).flatten(0, 1)  # (scale * C_out, C_in, 2)
         self.weight = nn.Parameter(taps.contiguous())
         self.bias = None if layer.bias is None else nn.Parameter(layer.bias.detach().repeat(self.scale))
+        fast = fast_channels is not None and is_fast(self.weight, 1, fast_channels)
+        self.fast = FastConv(self.weight, self.bias) if fast else None
 
     def forward(self, x: Tensor, source: Span, target: Span) -> Tensor:
         """Up-sample the span `source` to the span `target`: (B, L, C_in) -> (B, L', C_out)."""
-        phases = conv1d(like(x, self).transpose(1, 2), self.weight, self.bias).transpose(1, 2)
+        if self.fast is None:
+            phases = conv1d(like(x, self).transpose(1, 2), self.weight, self.bias).transpose(1, 2)
+        else:
+            phases = self.fast(x, source.length)
         length = (source.length - 1) * self.scale
         first = (source.start + 1) * self.scale - up_padding(self.scale)
         samples = phases.reshape(-1, length, self.channels)
         return crop(samples, Span(target.rate, first, first + length), target, axis=1)
+
+
+class StridedConv(nn.Module):
+    """A convolution of width 2 * stride, as one of width 2 over blocks of `stride` samples: (B, L, C) is a reshape."""
+
+    def __init__(self, layer: nn.Conv1d) -> None:
+        """Rearrange the weights of `layer`."""
+        super().__init__()
+        self.stride, self.channels = layer.stride[0], layer.in_channels
+        self.conv = FastConv(_block_weight(layer), layer.bias)
+
+    def forward(self, x: Tensor, length: int) -> Tensor:
+        """Convolve (B, length, C_in) -> (B, length / stride - 1, C_out); `length` is a multiple of the stride."""
+        blocks, rest = divmod(length, self.stride)
+        assert rest == 0
+        samples: Tensor = self.conv(x.reshape(-1, blocks, self.stride * self.channels), blocks)
+        return samples
+
+
+def _block_weight(layer: nn.Conv1d) -> Tensor:
+    """Return the weight over blocks of `stride` samples, (C_out, stride * C_in, 2)."""
+    taps = layer.weight.detach().reshape(layer.out_channels, layer.in_channels, 2, layer.stride[0])
+    return taps.permute(0, 3, 1, 2).flatten(1, 2)
+
+
+def _fast_form(layer: nn.Conv1d, fast_channels: int | None) -> FastConv | StridedConv | None:
+    """Return the Toom-Cook form of a layer, if it has one and gains by it."""
+    stride, dilation = layer.stride[0], layer.dilation[0]
+    if fast_channels is None:
+        return None
+    if stride == 1:
+        return FastConv(layer.weight, layer.bias, dilation) if is_fast(layer.weight, dilation, fast_channels) else None
+    blocks = dilation == 1 and layer.kernel_size[0] == 2 * stride
+    return StridedConv(layer) if blocks and is_fast(_block_weight(layer), 1, fast_channels) else None
 
 
 class OneChannelConv(nn.Module):

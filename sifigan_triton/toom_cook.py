@@ -9,8 +9,9 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
-_POINTS = tuple(map(Fraction, ("0", "1", "-1", "1/2", "-2", "-1/2", "2", "1/4", "-4")))
-"""Where polynomials are evaluated, besides infinity, by preference: small numbers keep rounding errors small."""
+_POINTS = tuple(map(Fraction, ("0", "4/3", "-4/3", "1/2", "-1/2", "5/2", "-5/2", "3/4", "-3/4")))
+"""Where polynomials are evaluated, besides infinity, in this order: of some hundred symmetric sets of fractions near 1,
+the one with the smallest rounding errors in FP32 for 4 outputs of widths 2, 3, 5 and 7."""
 
 Matrix = npt.NDArray[np.float64]
 

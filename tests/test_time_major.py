@@ -19,7 +19,7 @@ from sifigan_triton.export import INPUTS, export_cpu_onnx, run_onnx
 from sifigan_triton.halo import Span
 from sifigan_triton.quality import snr_db
 from sifigan_triton.runtimes.openvino_runtime import Engine
-from sifigan_triton.time_major import OneChannelConv, PhasesInRows, TimeMajorEngine
+from sifigan_triton.time_major import OneChannelConv, PhasesInRows, StridedConv, TimeMajorEngine
 from tests.small_voice import one_thread, random_inputs, run_engine, run_generator, small_settings, small_voice
 
 MODES: list[PdIndexing] = ["reflect", "zero"]
@@ -122,8 +122,9 @@ def test_exported_engine_in_openvino(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("scale", [2, 3, 4, 5, 8])
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no-bias"])
+@pytest.mark.parametrize("fast_channels", [6, None], ids=["toom-cook", "plain"])
 @torch.no_grad()
-def test_phases_in_rows_equal_the_transposed_convolution(scale: int, bias: bool) -> None:
+def test_phases_in_rows_equal_the_transposed_convolution(scale: int, bias: bool, fast_channels: int | None) -> None:
     padding = scale // 2 + scale % 2
     layer = torch.nn.ConvTranspose1d(6, 4, 2 * scale, scale, padding=padding, output_padding=scale % 2, bias=bias)
     x = torch.randn(2, 6, 60)
@@ -131,8 +132,19 @@ def test_phases_in_rows_equal_the_transposed_convolution(scale: int, bias: bool)
     for start, stop in ((30, 31), (31, 50), (60, 97)):
         target = Span(scale, start, stop)
         source = target.before_up(scale)
-        got = PhasesInRows(layer)(x[:, :, source.start : source.stop].transpose(1, 2), source, target)
+        got = PhasesInRows(layer, fast_channels)(x[:, :, source.start : source.stop].transpose(1, 2), source, target)
         torch.testing.assert_close(got, expected[:, start:stop], rtol=0.0, atol=1e-5)
+
+
+@pytest.mark.parametrize("stride", [2, 3, 4, 5])
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no-bias"])
+@torch.no_grad()
+def test_strided_convolution_equals_the_plain_one(stride: int, bias: bool) -> None:
+    layer = torch.nn.Conv1d(6, 4, 2 * stride, stride, bias=bias)
+    for blocks in (2, 3, 30):
+        x = torch.randn(2, 6, blocks * stride)
+        got = StridedConv(layer)(x.transpose(1, 2), blocks * stride)
+        torch.testing.assert_close(got, layer(x).transpose(1, 2), rtol=0.0, atol=1e-5)
 
 
 @pytest.mark.parametrize("width", [3, 7])
