@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 
 from preprocess import Voice
+from sifigan_triton.quality.pitch import PitchErrors
 from tests.demo_voice.toy import HOP, RATE, tone
+from tools.train_demo_voice.clips import Clip
 from tools.train_demo_voice.corpus import analyze_pair
-from tools.train_demo_voice.evaluate import Clip, Move, judge_move, make_tables, pooled_log_f0
+from tools.train_demo_voice.evaluate import make_tables
 from tools.train_demo_voice.measures import harmonic_to_noise_db, world_resynthesis
+from tools.train_demo_voice.moves import Move, judge_move
 
 
 def test_harmonic_to_noise_ratio_of_a_tone_in_noise() -> None:
@@ -35,18 +38,38 @@ def test_a_moved_pitch_is_judged_against_the_contour_asked_for(voice: Voice) -> 
     clip = Clip("x", pcm / 32767.0, features)
     plain, moved = (np.pad(tone(0.4, f0, 0.02 * f0 / 150.0, pause=0.0), (0, HOP)) for f0 in (150.0, 210.0))
     right, wrong = (judge_move(clip, plain, moved, factor, voice) for factor in (1.4, 1.5))
-    assert right.frames > 20
-    assert right.log_f0 == pytest.approx(0.0, abs=0.02)
-    assert wrong.log_f0 == pytest.approx(np.log(1.5 / 1.4), abs=0.02)
+    assert right.error.both_voiced > 20
+    assert right.error.log_f0_rmse == pytest.approx(0.0, abs=0.02)
+    assert wrong.error.log_f0_rmse == pytest.approx(np.log(1.5 / 1.4), abs=0.02)
     assert right.level_db == pytest.approx(20.0 * np.log10(1.4), abs=0.5)
-    assert judge_move(clip, plain, moved, 20.0, voice).frames == 0
+    assert right.world.log_f0_rmse == pytest.approx(0.0, abs=0.02)
+    assert right.sure.both_voiced > 0.9 * right.error.both_voiced
+    assert wrong.sure.log_f0_rmse == pytest.approx(wrong.error.log_f0_rmse, abs=0.01)
+    assert judge_move(clip, plain, moved, 20.0, voice).error.frames == 0
+
+
+def test_frames_count_as_sure_where_world_has_the_pitch_asked_for(voice: Voice) -> None:
+    """A voice that has the pitch everywhere, of features of which WORLD cannot: a third of them are all noise."""
+    pcm, features = analyze_pair(tone(0.4, 150.0, pause=0.0), (100.0, 300.0))
+    noise = np.arange(features.frames) < features.frames // 3
+    features.bap[noise] = 0.0
+    made = np.pad(tone(0.4, 150.0, pause=0.0), (0, HOP))
+    move = judge_move(Clip("x", pcm / 32767.0, features), made, made, 1.0, voice)
+    assert 0.5 * move.error.both_voiced < move.sure.both_voiced < 0.8 * move.error.both_voiced
+    assert move.sure.log_f0_rmse == pytest.approx(0.0, abs=0.02)
+
+
+def errors(frames: int, error: float) -> PitchErrors:
+    return PitchErrors(frames, 0, frames, frames * error**2)
 
 
 def test_figures_pool_frames_and_show_the_worst() -> None:
-    moves = [Move("heldout-1", 2.0, 300, 0.0, -1.0, 0.0), Move("vocadito", 2.0, 100, 0.2, -5.0, -3.0)]
-    assert pooled_log_f0(moves) == pytest.approx(0.1)
+    moves = [
+        Move("heldout-1", 2.0, errors(300, 0.0), errors(300, 0.1), errors(300, 0.0), -1.0, 0.0),
+        Move("vocadito", 2.0, errors(100, 0.2), errors(100, 0.1), errors(50, 0.1), -5.0, -3.0),
+    ]
     scores: dict[str, float | None] = {"mcd": 3.0, "log_f0": 0.05, "vuv": 4.0, "visqol": None, "loudness": -1.0}
     copies = {name: {"voice": scores, "WORLD": scores} for name in ("heldout-1", "vocadito")}
     tables = make_tables(copies, moves)
-    assert "| 2 | 0.100 | 0.200 | -3.0 | -5.0 | -1.5 | -3.0 |" in tables
+    assert "| 2 | 0.100 | 0.100 | 0.038 | 88% | 0.100 | -3.0 | -5.0 | -1.5 | -3.0 |" in tables
     assert "| vocadito (unseen singer): WORLD | 3.000 | 0.050 | 4.000 | - | -1.000 |" in tables

@@ -12,7 +12,7 @@ import argparse
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -22,74 +22,24 @@ import torch
 from tqdm import tqdm
 
 from preprocess import Voice, condition
-from sifigan_triton.analysis import analyze
 from sifigan_triton.atomic import atomic_file
-from sifigan_triton.audio import read_audio
 from sifigan_triton.client import SifiganClient
 from sifigan_triton.features import Features
 from sifigan_triton.generator import Generator
 from sifigan_triton.quality.comparison import compare
 from sifigan_triton.quality.method import Method
 from sifigan_triton.quality.pair import Pair
-from sifigan_triton.quality.pitch import PitchErrors, harvest
 from sifigan_triton.voices import load_voice
-from tools.train_demo_voice.measures import harmonic_to_noise_db, level_db, world_resynthesis
+from tools.train_demo_voice.clips import Clip, held_out_clips, recorded_clip
+from tools.train_demo_voice.measures import world_resynthesis
+from tools.train_demo_voice.moves import FACTORS, Move, judge_move, move_table
 from tools.train_demo_voice.pictures import save_pictures
-
-FACTORS = (0.5, 0.71, 1.41, 2.0)
-"""Pitch moves."""
-
-MEASURABLE_HZ = (71.0, 840.0)
-"""Moved F0 beyond this range is not judged: neither the analysis nor the corpus reaches further."""
 
 METRICS = ("mcd", "log_f0", "vuv", "visqol", "loudness")
 HEADINGS = ("MCD dB", "log-F0 RMSE", "V/UV %", "ViSQOL", "loudness LU")
 
 FloatArray = npt.NDArray[np.float64]
 Synthesizer = Callable[[Features, float], FloatArray]
-
-
-@dataclass(frozen=True, eq=False)
-class Clip:
-    """A recording and its features."""
-
-    name: str
-    waveform: FloatArray
-    """(T * 120,)"""
-    features: Features
-
-
-@dataclass(frozen=True)
-class Move:
-    """One utterance at one factor."""
-
-    name: str
-    factor: float
-    frames: int
-    """Frames whose pitch was judged: voiced in both, asked for within `MEASURABLE_HZ`."""
-    log_f0: float | None
-    """RMSE between the contour asked for and that measured, in natural logarithms."""
-    level_db: float
-    """Level relative to the same utterance at factor 1."""
-    hnr_db: float
-    """Median harmonic-to-noise ratio relative to factor 1."""
-
-
-def held_out_clips(corpus: Path) -> list[Clip]:
-    """Read the held-out utterances of a corpus."""
-    clips = []
-    for path in sorted(corpus.glob("heldout-*.npz")):
-        with np.load(path, allow_pickle=False) as data:
-            features = Features(data["f0"], data["mcep"], data["bap"], 24000, 5.0)
-            clips.append(Clip(path.stem, data["waveform"].astype(np.float64) / 32767.0, features))
-    return clips
-
-
-def recorded_clip(path: Path, voice: Voice) -> Clip:
-    """Read and analyse a recording."""
-    waveform = read_audio(path, voice.sample_rate)
-    features = analyze(waveform, voice.sample_rate, voice.analysis, voice.hop_size)
-    return Clip(path.stem, np.pad(waveform, (0, features.frames * voice.hop_size - len(waveform))), features)
 
 
 def local_synthesizer(voice: Voice, generator: Generator) -> Synthesizer:
@@ -125,39 +75,12 @@ def copy_synthesis(clip: Clip, made: FloatArray, voice: Voice) -> dict[str, dict
     return results
 
 
-def judge_move(clip: Clip, plain: FloatArray, moved: FloatArray, factor: float, voice: Voice) -> Move:
-    """Measure an utterance whose pitch was moved."""
-    asked = clip.features.f0.astype(np.float64) * factor
-    low, high = MEASURABLE_HZ
-    inside = np.where((asked >= low) & (asked <= high), asked, 0.0)
-    error = PitchErrors()
-    if inside.any():
-        floor, ceiling = 0.75 * inside[inside > 0.0].min(), 1.3 * inside.max()
-        settings = replace(voice.analysis, f0_floor=floor, f0_ceiling=ceiling)
-        error = PitchErrors.of(inside, harvest(moved, voice.sample_rate, voice.hop_size, settings))
-    hnr = [
-        float(np.median(ratios)) if ratios.size else 0.0
-        for ratios in (
-            harmonic_to_noise_db(waveform, f0, voice.sample_rate, voice.hop_size)
-            for waveform, f0 in ((moved, inside), (plain, clip.features.f0.astype(np.float64)))
-        )
-    ]
-    level = level_db(moved) - level_db(plain)
-    return Move(clip.name, factor, error.both_voiced, error.log_f0_rmse, level, hnr[0] - hnr[1])
-
-
 def measure(
     clip: Clip, plain: FloatArray, moved: Mapping[float, FloatArray], voice: Voice
 ) -> tuple[dict[str, dict[str, float | None]], list[Move]]:
     """Measure all that was made of one utterance: copy synthesis, and the pitch moves by factor."""
     moves = [judge_move(clip, plain, waveform, factor, voice) for factor, waveform in moved.items()]
     return copy_synthesis(clip, plain, voice), moves
-
-
-def pooled_log_f0(moves: Sequence[Move]) -> float:
-    """Return the RMSE over the frames of several utterances."""
-    judged = [(move.frames, move.log_f0) for move in moves if move.log_f0 is not None]
-    return float(np.sqrt(sum(n * error**2 for n, error in judged) / max(1, sum(n for n, _ in judged))))
 
 
 def mean_row(name: str, rows: Sequence[dict[str, float | None]]) -> str:
@@ -179,25 +102,7 @@ def make_tables(copies: dict[str, dict[str, dict[str, float | None]]], moves: Se
     for title, names in groups.items():
         for what in ("voice", "WORLD"):
             lines.append(mean_row(f"{title}: {what}", [copies[name][what] for name in names]))
-    lines += [
-        "",
-        "Pitch moves: asked against measured F0 (frames asked for within 71 to 840 Hz), level and harmonic-to-noise",
-    ]
-    lines += ["ratio relative to the unmoved synthesis (median, and the worst utterance):", ""]
-    lines += [
-        "| factor | log-F0 RMSE | worst utterance | level dB | lowest | HNR dB | lowest |",
-        "| --- |" + " --- |" * 6,
-    ]
-    for factor in FACTORS:
-        some = [move for move in moves if move.factor == factor and move.frames]
-        if not some:
-            continue
-        errors = [move.log_f0 for move in some if move.log_f0 is not None]
-        levels, ratios = [move.level_db for move in some], [move.hnr_db for move in some]
-        lines.append(
-            f"| {factor:g} | {pooled_log_f0(some):.3f} | {max(errors, default=0.0):.3f} | {np.median(levels):.1f} | "
-            f"{min(levels):.1f} | {np.median(ratios):.1f} | {min(ratios):.1f} |"
-        )
+    lines += ["", *move_table(moves)]
     return "\n".join(lines) + "\n"
 
 
