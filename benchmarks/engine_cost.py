@@ -7,8 +7,8 @@ frames and yields 627; the narrowing engines yield `window`. `--all` adds ONNX R
 `--profile` what OpenVINO spends on each type of node. On a machine that others use, `--one-thread` counts seconds of
 one CPU instead of the clock's. Also times preprocess + postprocess of 627 frames in the same rounds.
 
-Another process exports the models: as in a server, the one that is timed has only loaded them. Exporting leaves a
-process with memory that it has freed but kept, which TorchScript, which allocates while it runs, would gain by.
+Another process exports the models: as in a server, the one that is timed has only loaded them. In a process that has
+exported before, TorchScript, which allocates while it runs, is faster.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A convolution with half of the multiplications and fewer: Toom-Cook over groups of samples, in matrix products."""
+"""A convolution with fewer multiplications: Toom-Cook over groups of samples, in matrix products."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WIDTHS = (2, 3, 5, 7)
 
 
 def is_fast(weight: Tensor, dilation: int, least_channels: int) -> bool:
-    """Return whether `FastConv` can compute a convolution of stride 1 with this weight, and gains by it."""
+    """Return whether `FastConv` can compute a convolution with this weight, (C_out, C_in, width), and gains by it."""
     return weight.shape[2] in WIDTHS and min(weight.shape[:2]) >= least_channels and dilation % 2 == 1
 
 

@@ -36,7 +36,8 @@ class TimeMajorEngine(NarrowingEngine):
             voice: the voice's constants.
             plan: the spans of every stage, from `crop_plan`.
             fast_channels: least channels of convolutions that are computed by Toom-Cook, `None` for none: in FP32 it
-                costs nothing that can be heard or measured, in BF16 some dB.
+                costs nothing that can be heard or measured, in BF16 some dB. Of up- and down-sampling count those of
+                the blocks of samples at the lower rate.
 
         """
         self._fast_channels = fast_channels
@@ -45,7 +46,7 @@ class TimeMajorEngine(NarrowingEngine):
             generator.excitation_conv: OneChannelConv(generator.excitation_conv)
         }
         for layer in generator.modules():
-            if isinstance(layer, nn.Conv1d) and (form := _fast_form(layer, fast_channels)) is not None:
+            if isinstance(layer, nn.Conv1d) and (form := fast_form(layer, fast_channels)) is not None:
                 self._forms[layer] = form
         self.forms = nn.ModuleList(self._forms.values())
 
@@ -109,8 +110,9 @@ class PhasesInRows(nn.Module):
 
     def forward(self, x: Tensor, source: Span, target: Span) -> Tensor:
         """Up-sample the span `source` to the span `target`: (B, L, C_in) -> (B, L', C_out)."""
+        x = like(x, self)
         if self.fast is None:
-            phases = conv1d(like(x, self).transpose(1, 2), self.weight, self.bias).transpose(1, 2)
+            phases = conv1d(x.transpose(1, 2), self.weight, self.bias).transpose(1, 2)
         else:
             phases = self.fast(x, source.length)
         length = (source.length - 1) * self.scale
@@ -129,7 +131,7 @@ class StridedConv(nn.Module):
         self.conv = FastConv(_block_weight(layer), layer.bias)
 
     def forward(self, x: Tensor, length: int) -> Tensor:
-        """Convolve (B, length, C_in) -> (B, length / stride - 1, C_out); `length` is a multiple of the stride."""
+        """Convolve (B, length, C_in) -> (B, length / stride - 1, C_out); `length`: at least two whole strides."""
         blocks, rest = divmod(length, self.stride)
         assert rest == 0
         samples: Tensor = self.conv(x.reshape(-1, blocks, self.stride * self.channels), blocks)
@@ -142,7 +144,7 @@ def _block_weight(layer: nn.Conv1d) -> Tensor:
     return taps.permute(0, 3, 1, 2).flatten(1, 2)
 
 
-def _fast_form(layer: nn.Conv1d, fast_channels: int | None) -> FastConv | StridedConv | None:
+def fast_form(layer: nn.Conv1d, fast_channels: int | None) -> FastConv | StridedConv | None:
     """Return the Toom-Cook form of a layer, if it has one and gains by it."""
     stride, dilation = layer.stride[0], layer.dilation[0]
     if fast_channels is None:

@@ -41,9 +41,9 @@ def test_factors_are_balanced(width: int) -> None:
 
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no-bias"])
 @pytest.mark.parametrize("dilation", [1, 3, 5, 7])
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(("width", "exact_db"), [(2, 126.0), (3, 124.0), (5, 116.0), (7, 108.0)])
 @torch.no_grad()
-def test_layer_equals_the_plain_convolution(width: int, dilation: int, bias: bool) -> None:
+def test_layer_equals_the_plain_convolution(width: int, exact_db: float, dilation: int, bias: bool) -> None:
     torch.manual_seed(0)
     layer, reach = nn.Conv1d(24, 16, width, dilation=dilation, bias=bias), (width - 1) * dilation
     for count in (1, 2, 3, 4, 5, 50):
@@ -52,7 +52,7 @@ def test_layer_equals_the_plain_convolution(width: int, dilation: int, bias: boo
         layer.float()
         got = FastConv(layer.weight, layer.bias, dilation)(x.transpose(1, 2), reach + count).transpose(1, 2)
         assert got.shape == expected.shape
-        assert snr_db(expected.numpy(), got.numpy()) >= 105.0, f"{count} samples"
+        assert snr_db(expected.numpy(), got.numpy()) >= exact_db, f"{count} samples"
 
 
 @pytest.mark.parametrize(

@@ -43,20 +43,21 @@ def test_a_moved_pitch_is_judged_against_the_contour_asked_for(voice: Voice) -> 
     assert wrong.error.log_f0_rmse == pytest.approx(np.log(1.5 / 1.4), abs=0.02)
     assert right.level_db == pytest.approx(20.0 * np.log10(1.4), abs=0.5)
     assert right.world.log_f0_rmse == pytest.approx(0.0, abs=0.02)
-    assert right.sure.both_voiced > 0.9 * right.error.both_voiced
-    assert wrong.sure.log_f0_rmse == pytest.approx(wrong.error.log_f0_rmse, abs=0.01)
+    assert right.confirmed.both_voiced > 0.9 * right.error.both_voiced
+    assert wrong.confirmed.log_f0_rmse == pytest.approx(wrong.error.log_f0_rmse, abs=0.01)
     assert judge_move(clip, plain, moved, 20.0, voice).error.frames == 0
 
 
-def test_frames_count_as_sure_where_world_has_the_pitch_asked_for(voice: Voice) -> None:
+def test_frames_count_as_confirmed_where_world_has_the_pitch_asked_for(voice: Voice) -> None:
     """A voice that has the pitch everywhere, of features of which WORLD cannot: a third of them are all noise."""
     pcm, features = analyze_pair(tone(0.4, 150.0, pause=0.0), (100.0, 300.0))
     noise = np.arange(features.frames) < features.frames // 3
     features.bap[noise] = 0.0
     made = np.pad(tone(0.4, 150.0, pause=0.0), (0, HOP))
     move = judge_move(Clip("x", pcm / 32767.0, features), made, made, 1.0, voice)
-    assert 0.5 * move.error.both_voiced < move.sure.both_voiced < 0.8 * move.error.both_voiced
-    assert move.sure.log_f0_rmse == pytest.approx(0.0, abs=0.02)
+    assert 0.5 * move.error.both_voiced < move.confirmed.both_voiced < 0.8 * move.error.both_voiced
+    assert move.confirmed.log_f0_rmse == pytest.approx(0.0, abs=0.02)
+    assert move.confirmed.voicing_errors <= 0.1 * move.confirmed.frames
 
 
 def errors(frames: int, error: float) -> PitchErrors:
@@ -72,4 +73,6 @@ def test_figures_pool_frames_and_show_the_worst() -> None:
     copies = {name: {"voice": scores, "WORLD": scores} for name in ("heldout-1", "vocadito")}
     tables = make_tables(copies, moves)
     assert "| 2 | 0.100 | 0.100 | 0.038 | 88% | 0.100 | -3.0 | -5.0 | -1.5 | -3.0 |" in tables
+    unconfirmed = Move("heldout-1", 0.5, errors(300, 0.5), errors(300, 0.5), PitchErrors(), 0.0, 0.0)
+    assert "| 0.5 | 0.500 | 0.500 | - | 0% | - | 0.0 |" in make_tables(copies, [unconfirmed])
     assert "| vocadito (unseen singer): WORLD | 3.000 | 0.050 | 4.000 | - | -1.000 |" in tables

@@ -29,10 +29,10 @@ class Move:
     name: str
     factor: float
     error: PitchErrors
-    """Between the contour asked for, within `MEASURABLE_HZ`, and that measured."""
+    """Between the contour asked for and that measured, in the frames asked to be voiced within `MEASURABLE_HZ`."""
     world: PitchErrors
     """The same of WORLD's resynthesis with the F0 asked for: what the estimator errs by itself."""
-    sure: PitchErrors
+    confirmed: PitchErrors
     """Of the voice, in the frames in which that of WORLD is measured as it was asked for, within `GROSS_ERROR`."""
     level_db: float
     """Level relative to the same utterance at factor 1."""
@@ -41,11 +41,20 @@ class Move:
 
 
 def judge_move(clip: Clip, plain: FloatArray, moved: FloatArray, factor: float, voice: Voice) -> Move:
-    """Measure an utterance whose pitch was moved."""
+    """Measure an utterance whose pitch was moved.
+
+    Args:
+        clip: the utterance, of T frames.
+        plain: (L,), what the voice makes of its features.
+        moved: (L,), what it makes of them at F0 times `factor`.
+        factor: of the F0.
+        voice: the voice's constants.
+
+    """
     asked = clip.features.f0.astype(np.float64) * factor
     low, high = MEASURABLE_HZ
     inside = np.where((asked >= low) & (asked <= high), asked, 0.0)
-    error = world_error = sure = PitchErrors()
+    error = world_error = confirmed = PitchErrors()
     if inside.any():
         floor, ceiling = 0.75 * inside[inside > 0.0].min(), 1.3 * inside.max()
         settings = replace(voice.analysis, f0_floor=floor, f0_ceiling=ceiling)
@@ -53,9 +62,11 @@ def judge_move(clip: Clip, plain: FloatArray, moved: FloatArray, factor: float, 
         measured, yardstick = (
             harvest(waveform, voice.sample_rate, voice.hop_size, settings) for waveform in (moved, world)
         )
-        near = np.abs(yardstick[: len(inside)] / np.maximum(inside, 1.0) - 1.0) <= GROSS_ERROR
-        error, world_error = PitchErrors.of(inside, measured), PitchErrors.of(inside, yardstick)
-        sure = PitchErrors.of(np.where(near, inside, 0.0), measured)
+        judged = inside > 0.0
+        wanted, got, ideal = (contour[: len(inside)][judged] for contour in (inside, measured, yardstick))
+        error, world_error = PitchErrors.of(wanted, got), PitchErrors.of(wanted, ideal)
+        near = np.abs(ideal / wanted - 1.0) <= GROSS_ERROR
+        confirmed = PitchErrors.of(wanted[near], got[near])
     hnr = [
         float(np.median(ratios)) if ratios.size else 0.0
         for ratios in (
@@ -64,12 +75,13 @@ def judge_move(clip: Clip, plain: FloatArray, moved: FloatArray, factor: float, 
         )
     ]
     level = level_db(moved) - level_db(plain)
-    return Move(clip.name, factor, error, world_error, sure, level, hnr[0] - hnr[1])
+    return Move(clip.name, factor, error, world_error, confirmed, level, hnr[0] - hnr[1])
 
 
-def rmse(errors: Iterable[PitchErrors]) -> float:
-    """Return the log-F0 RMSE over the frames of several utterances; 0 where there is none."""
-    return sum(errors, PitchErrors()).log_f0_rmse or 0.0
+def rmse(errors: Iterable[PitchErrors]) -> str:
+    """Return the log-F0 RMSE over the frames of several utterances; - where there is none."""
+    error = sum(errors, PitchErrors()).log_f0_rmse
+    return "-" if error is None else f"{error:.3f}"
 
 
 def move_table(moves: Sequence[Move]) -> list[str]:
@@ -87,12 +99,12 @@ def move_table(moves: Sequence[Move]) -> list[str]:
         some = [move for move in moves if move.factor == factor and move.error.both_voiced]
         if not some:
             continue
-        errors = [rmse(getattr(move, name) for move in some) for name in ("error", "world", "sure")]
-        share = sum(move.sure.both_voiced for move in some) / sum(move.error.both_voiced for move in some)
-        worst = max(move.sure.log_f0_rmse or 0.0 for move in some)
+        errors = [rmse(getattr(move, name) for move in some) for name in ("error", "world", "confirmed")]
+        share = sum(move.confirmed.both_voiced for move in some) / sum(move.error.both_voiced for move in some)
+        worst = max(rmse([move.confirmed]) for move in some)  # "-" sorts before figures
         levels, ratios = [move.level_db for move in some], [move.hnr_db for move in some]
         lines.append(
-            f"| {factor:g} | {' | '.join(f'{error:.3f}' for error in errors)} | {share:.0%} | {worst:.3f} | "
+            f"| {factor:g} | {' | '.join(errors)} | {share:.0%} | {worst} | "
             f"{np.median(levels):.1f} | {min(levels):.1f} | {np.median(ratios):.1f} | {min(ratios):.1f} |"
         )
     return lines
