@@ -124,6 +124,17 @@ def test_the_generator_that_is_trained_is_the_one_that_is_served(recordings: lis
         torch.testing.assert_close(mine.grad, its.grad, rtol=1e-3, atol=1e-5)
 
 
+def test_only_the_training_adds_noise_as_rounding_would(trainer: Trainer, recordings: list[Recording]) -> None:
+    batch = draw_batch(recordings, trainer.voice, 1, 12, 0, 0)
+    inputs = (batch.excitation, batch.features, batch.offsets)
+    with torch.no_grad():
+        noisy, again = (trainer.generator(*inputs) for _ in range(2))
+        kept, served = trainer.synthesize(batch), Generator(trainer.voice.generator, trainer.voice.pd_indexing)
+        served.load_state_dict(trainer.average.state_dict())
+        assert torch.equal(kept, served(*inputs)[:, 0])
+    assert 1e-4 < float((noisy - again).std() / again.std()) < 0.3
+
+
 def test_a_resumed_training_equals_one_in_a_piece(
     trainer: Trainer, recordings: list[Recording], tmp_path: Path
 ) -> None:

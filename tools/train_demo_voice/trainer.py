@@ -70,6 +70,8 @@ class Plan:
     pulse_weight: float = 30.0
     adversarial_weight: float = 8.0
     feature_weight: float = 30.0
+    rounding: float = 0.02
+    """Noise on what the source network makes of the features, relative to its size, in the training only."""
     average: float = 0.999
     """Decay of the running mean of the weights, which is what is exported."""
     clip: float = 50.0
@@ -125,6 +127,9 @@ class Trainer:
         start.output_conv.weight.mul_(START_LEVEL)
         self.generator.load_state_dict(start.state_dict())
         self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
+        self._noise = torch.Generator()
+        for upsample in self.generator.source_upsamples:
+            upsample.register_forward_hook(self._round)
         settings = voice.analysis
         source_channels = voice.generator.channels >> len(voice.generator.upsample_scales)
         self.spectral = SpectralLoss(voice.sample_rate).to(device)
@@ -138,6 +143,15 @@ class Trainer:
         rest = [p for name, p in self.generator.named_parameters() if not name.startswith("output_conv.")]
         self.optimizer = self._adam([*rest, *self.residual.parameters(), *self.pulses.parameters()], last)
         self.discriminator_optimizer = self._adam(list(self.discriminators.parameters()), [])
+
+    def _round(self, layer: nn.Module, _: Any, output: Tensor) -> Tensor:
+        """Add noise in the training, as rounding would; the same for all segments of a batch, whoever computes them.
+
+        Without F0 the excitation is noise at a thousandth of full scale, beside large slow values out of the features.
+        A network that lets them drown it and separates the two again later amplifies the rounding errors of both.
+        """
+        noise = torch.randn(output.shape[1:], generator=self._noise).to(output.device)
+        return output + self.plan.rounding * output.detach() * noise
 
     def _adam(self, parameters: list[nn.Parameter], last: list[nn.Parameter]) -> torch.optim.AdamW:
         """Make an optimiser, with smaller steps for the `last` layer."""
@@ -173,6 +187,7 @@ class Trainer:
         part = slice(self.workers.rank, None, self.workers.size)
         batch = draw_batch(self.recordings, self.voice, plan.batch_size, plan.frames, plan.seed, step, part)
         batch = batch.to(self.device)
+        self._noise.manual_seed(plan.seed + step)
         output = self.generator(batch.excitation, batch.features, batch.offsets)
         losses: dict[str, Tensor] = self.spectral(output[:, 0], batch.target)
         losses["phase"] = self.phase(output[:, 0], batch.target)
