@@ -65,6 +65,19 @@ def test_voicing_changes_where_both_estimators_see_it(monkeypatch: pytest.Monkey
     assert Method().pitch_errors(waveforms, (own, other), None).voicing_errors == 1
 
 
+def test_f0_is_compared_only_where_it_was_asked_for() -> None:
+    asked = np.r_[np.full(90, 200.0), np.zeros(10)]
+    waveforms = np.zeros(1), np.zeros(1)
+    own, other = np.full(101, 200.0), np.r_[np.full(90, 200.0), np.full(11, 90.0)]  # one frame more, as DIO has it
+    assert Method().pitch_errors(waveforms, (own, other), asked).log_f0_rmse == 0.0
+    other[5] = 100.0
+    errors = Method().pitch_errors(waveforms, (own, other), asked)
+    assert errors.both_voiced == 90
+    assert errors.log_f0_rmse == pytest.approx(np.log(2.0) / np.sqrt(90.0))
+    assert Method().pitch_errors(waveforms, (own, other), None).both_voiced == 101
+    assert Method("recording").pitch_errors(waveforms, (own, other), asked).both_voiced == 101
+
+
 def test_a_voiced_stretch_turned_to_noise_is_seen() -> None:
     noisy = clip().copy()
     voiced = int(np.flatnonzero(np.convolve(world()[0] > 0.0, np.ones(40), "valid") == 40)[0]) * HOP

@@ -67,7 +67,8 @@ class Method:
         """Compare two contours; in parity mode a change of voicing counts where DIO and Harvest both see it.
 
         At the edge of its decision either estimator flips whole stretches of a contour for no audible reason, but not
-        the same ones. Harvest costs ten times as much, so it is asked only if DIO sees more than `SECOND_OPINION`.
+        the same ones. Harvest costs ten times as much, so it is asked only if DIO sees more than `SECOND_OPINION`. Nor
+        is F0 compared where none was asked for: in noise an estimator finds any.
 
         Args:
             waveforms: reference and test, float64 (L,), finite.
@@ -75,11 +76,12 @@ class Method:
             asked: F0 asked for in Hz, if known.
 
         """
-        errors = pitch.PitchErrors.of(*contours)
+        pitched = asked > 0.0 if self.mode == "parity" and asked is not None else None
+        errors = pitch.PitchErrors.of(*contours, pitched=pitched)
         if self.mode == "recording" or errors.voicing_errors <= SECOND_OPINION * errors.frames:
             return errors
         own, other = (pitch.harvest(w, SAMPLE_RATE, HOP_SIZE, self._settings(asked)) > 0.0 for w in waveforms)
-        return pitch.PitchErrors.of(*contours, confirmed=own != other)
+        return pitch.PitchErrors.of(*contours, confirmed=own != other, pitched=pitched)
 
     def _settings(self, asked: NDArray[np.floating[Any]] | None) -> AnalysisSettings:
         """Return the analysis settings, their F0 range widened to hold what was asked for."""

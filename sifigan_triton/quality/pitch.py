@@ -80,7 +80,7 @@ class PitchErrors:
     voicing_errors: int = 0
     """Frames that are voiced in one and unvoiced in the other."""
     both_voiced: int = 0
-    """Frames voiced in both."""
+    """Frames voiced in both, whose F0 is compared."""
     squared_log_sum: float = 0.0
     """Sum over frames voiced in both of (ln f0 - ln f0')^2."""
 
@@ -90,6 +90,7 @@ class PitchErrors:
         reference: NDArray[np.float64],
         test: NDArray[np.float64],
         confirmed: NDArray[np.bool_] | None = None,
+        pitched: NDArray[np.bool_] | None = None,
     ) -> PitchErrors:
         """Compare two contours over the frames that both have.
 
@@ -98,6 +99,7 @@ class PitchErrors:
             test: (T',), Hz, 0 = unvoiced.
             confirmed: (T'',), frames in which another estimator sees the voicing change as well; where it does not, no
                 voicing error is counted. None: all count.
+            pitched: (T'',), frames whose F0 is compared where both are voiced. None: all.
 
         """
         frames = min(len(reference), len(test))
@@ -106,6 +108,9 @@ class PitchErrors:
         changed = (own > 0.0) != (other > 0.0)
         if confirmed is not None:
             changed &= confirmed[:frames]
+        if pitched is not None:
+            both[len(pitched) :] = False
+            both[: len(pitched)] &= pitched[:frames]
         squares = np.log(own[both] / other[both]) ** 2
         return cls(frames, int(changed.sum()), int(both.sum()), float(squares.sum()))
 
