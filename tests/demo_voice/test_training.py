@@ -25,8 +25,10 @@ from tools.train_demo_voice.dataset import (
 )
 from tools.train_demo_voice.journal import CHECKPOINT_FILE, LOG_FILE, LossLog
 from tools.train_demo_voice.losses import PhaseLoss, ResidualLoss, SpectralLoss
+from tools.train_demo_voice.plan import Plan
 from tools.train_demo_voice.pulses import PulseLoss, excitation_noise, pulse_train
-from tools.train_demo_voice.trainer import CheckpointMismatchError, Plan, SourceKeepingGenerator, Trainer
+from tools.train_demo_voice.tones import ToneLoss
+from tools.train_demo_voice.trainer import CheckpointMismatchError, SourceKeepingGenerator, Trainer
 
 ROOT = Path(__file__).parents[2]
 
@@ -107,6 +109,32 @@ def test_pulse_loss_is_zero_for_the_target_and_one_for_silence(voice: Voice) -> 
     target = torch.from_numpy(pulse_train(f0, f0, voice))[None]
     distances = [float(loss(gain * target[:, None], target).detach()) for gain in (1.0, 0.0)]
     assert distances == pytest.approx([0.0, 1.0], abs=1e-3)
+
+
+def test_tone_loss_hears_what_repeats_from_frame_to_frame() -> None:
+    loss = ToneLoss(HOP)
+    one, other, pattern = (
+        0.1 * torch.randn(2, length, generator=torch.Generator().manual_seed(seed))
+        for seed, length in enumerate((96 * HOP, 96 * HOP, HOP))
+    )
+    tones = pattern.repeat(1, 96)
+    same, redrawn, louder, toned, shared = (
+        float(loss(made, real))
+        for made, real in (
+            (one, one),
+            (other, one),
+            (3.0 * other, one),
+            (one + tones, one),
+            (one + tones, other + tones),
+        )
+    )
+    assert same == 0.0
+    assert redrawn == pytest.approx(1.06, abs=0.05)
+    assert louder == pytest.approx(redrawn, abs=0.05)
+    assert toned > 1.9
+    assert shared < redrawn
+    short = float(loss(one[:, : 10 * HOP], other[:, : 10 * HOP]))
+    assert 0.7 < short < redrawn
 
 
 @one_thread()

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from tools.train_demo_voice.trainer import Plan
+from tools.train_demo_voice.plan import Plan
 
 RATE, HOP = 24000, 120
 PLAN = Plan(channels=16, steps=4, batch_size=2, frames=12, adversarial_from=0.5, discriminator_channels=2)

@@ -20,7 +20,7 @@ from tools.train_demo_voice.targets import locked_targets
 GAIN_DB = 15.0
 """Every segment gets a random gain of up to this, either way."""
 
-TRANSPOSED_OCTAVES = 1.0
+TRANSPOSED_OCTAVES = 1.25
 """Half of the segments have their F0 moved by up to this, either way."""
 
 UNVOICED_SHARE = 0.125

@@ -38,7 +38,7 @@ class Trained:
     """The running mean of the weights."""
     step: int
     plan: dict[str, Any]
-    """What `trainer.Plan` held, by name."""
+    """What `plan.Plan` held, by name."""
     seconds: float
     """Seconds of training."""
 

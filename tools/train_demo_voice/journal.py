@@ -16,7 +16,7 @@ from tools.train_demo_voice.trainer import Trainer
 
 CHECKPOINT_FILE, LOG_FILE = "checkpoint.pt", "losses.csv"
 COLUMNS = (
-    "step", "seconds", "rate", "mel", "envelope", "log", "convergence", "phase", "residual", "pulse",
+    "step", "seconds", "rate", "mel", "envelope", "log", "convergence", "phase", "residual", "pulse", "tone",
     "discriminator", "adversarial", "features", "gradient",
     "heldout_mel", "heldout_envelope", "heldout_log", "heldout_convergence",
 )  # fmt: skip

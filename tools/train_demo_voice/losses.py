@@ -16,8 +16,11 @@ RESOLUTIONS = ((64, 32, 10), (128, 64, 20), (256, 64, 20), (512, 128, 40), (1024
 HARMONICS_FROM = 512
 """Smallest FFT size at which bins are compared one by one: smaller ones do not tell harmonics apart."""
 
-ENVELOPES = ((512, 24, 8), (1024, 40, 4))
-"""(FFT size, mel bands, frames averaged) of the envelope distance: in wide, long bands noise averages out."""
+ENVELOPES = ((512, 24, 8), (1024, 40, 4), (2048, 160, 8))
+"""(FFT size, mel bands, frames averaged) of the envelope distance: in wide, long bands noise averages out.
+
+The last one has narrow bands: without it, noise below 500 Hz came out as if through a comb, which is heard as a pitch.
+"""
 
 PHASE_SIZES = (512, 1024)
 """FFT sizes at which phases are compared."""
@@ -63,9 +66,9 @@ class SpectralLoss(nn.Module):
     """Four distances between spectra.
 
     - Mel: L1 between log mel spectra at six resolutions, 3 to 85 ms (as in R. Kumar et al., arXiv 2306.06546).
-    - Envelope: L1 between log mel powers averaged over 20 to 50 ms. Of noise, and of harmonics whose phases are free, a
-      periodogram is a draw: most of its L1 distance is that of two draws and tells the generator nothing. Averages show
-      formants and levels.
+    - Envelope: L1 between log mel powers averaged over 20 to 170 ms. Of noise, and of harmonics whose phases are free,
+      a periodogram is a draw: most of its L1 distance is that of two draws and tells the generator nothing. Averages
+      show formants and levels.
     - Log: L1 between log spectra, bin by bin. High mel bands are wider than the harmonics are apart; bins are not.
     - Spectral convergence (R. Yamamoto et al., arXiv 1910.11480): hears the loud bins: the lower harmonics.
     """

@@ -86,10 +86,12 @@ def rmse(errors: Iterable[PitchErrors]) -> str:
 
 def move_table(moves: Sequence[Move]) -> list[str]:
     """Return the lines of the table of all moves, as Markdown."""
+    low, high = MEASURABLE_HZ
     lines = [
-        "Pitch moves: asked against measured F0 (frames asked for within 71 to 840 Hz), over all frames and over those",
-        "in which WORLD's resynthesis with the F0 asked for is measured within 20 % of it; level and harmonic-to-noise",
-        "ratio relative to the unmoved synthesis (median, and the worst utterance):",
+        f"Pitch moves: asked against measured F0 (frames asked for within {low:g} to {high:g} Hz), over all frames and",
+        "over those in which WORLD's resynthesis with the F0 asked for is measured within "
+        f"{GROSS_ERROR:.0%} of it; level and",
+        "harmonic-to-noise ratio relative to the unmoved synthesis (median, and the worst utterance):",
         "",
         "| factor | log-F0 RMSE | WORLD | where WORLD is right | share of frames | worst utterance there | level dB | "
         "lowest | HNR dB | lowest |",

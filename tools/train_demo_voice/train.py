@@ -18,7 +18,8 @@ import torch
 
 from tools.train_demo_voice.dataset import load_recordings, make_voice
 from tools.train_demo_voice.journal import CHECKPOINT_FILE, HeldOut, Journal
-from tools.train_demo_voice.trainer import Plan, Trainer
+from tools.train_demo_voice.plan import Plan
+from tools.train_demo_voice.trainer import Trainer
 
 
 def run(trainer: Trainer, journal: Journal | None) -> None:

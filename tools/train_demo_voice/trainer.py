@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,9 @@ from tools.train_demo_voice.losses import (
     discriminator_loss,
     feature_loss,
 )
+from tools.train_demo_voice.plan import Plan
 from tools.train_demo_voice.pulses import PulseLoss
+from tools.train_demo_voice.tones import ToneLoss
 from tools.train_demo_voice.workers import Workers
 
 ADAM_BETAS = (0.8, 0.99)
@@ -41,51 +42,6 @@ class CheckpointMismatchError(ValueError):
 
 LAST_LAYER_RATE = 0.1
 """Learning rate of the last layer, relative to the others: its weights are some fifty times as small as theirs."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a training does, and for how long."""
-
-    channels: int = 128
-    steps: int = 10000
-    """Steps planned; the learning rate ends here. May change when a training is resumed."""
-    batch_size: int = 4
-    frames: int = 96
-    """Frames of a segment."""
-    seed: int = 0
-    learning_rate: float = 8e-4
-    last_rate: float = 0.05
-    """Learning rate at the end, relative to `learning_rate`."""
-    warm_up_steps: int = 100
-    adversarial_from: float = 0.5
-    """Where the discriminators set in, relative to `steps`."""
-    discriminator_channels: int = 8
-    mel_weight: float = 25.0
-    envelope_weight: float = 25.0
-    log_weight: float = 10.0
-    convergence_weight: float = 5.0
-    phase_weight: float = 10.0
-    residual_weight: float = 5.0
-    pulse_weight: float = 30.0
-    adversarial_weight: float = 8.0
-    feature_weight: float = 30.0
-    rounding: float = 0.02
-    """Noise on what the source network makes of the features, relative to its size, in the training only."""
-    average: float = 0.999
-    """Decay of the running mean of the weights, which is what is exported."""
-    clip: float = 50.0
-    """Largest norm of the generator's gradient, and of its last layer's."""
-
-    def rate(self, step: int) -> float:
-        """Return the learning rate of a step: a linear warm-up, then half a cosine."""
-        progress = min(1.0, step / self.steps)
-        cosine = self.last_rate + (1.0 - self.last_rate) * (0.5 + 0.5 * math.cos(math.pi * progress))
-        return self.learning_rate * cosine * min(1.0, (step + 1) / self.warm_up_steps)
-
-    def adversarial(self, step: int) -> bool:
-        """Return whether the discriminators take part in a step."""
-        return step >= self.adversarial_from * self.steps
 
 
 class SourceKeepingGenerator(Generator):
@@ -128,7 +84,7 @@ class Trainer:
         self.generator.load_state_dict(start.state_dict())
         self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
         self._noise = torch.Generator()
-        for upsample in self.generator.source_upsamples:
+        for upsample in {*self.generator.source_upsamples, *self.generator.filter_upsamples}:
             upsample.register_forward_hook(self._round)
         settings = voice.analysis
         source_channels = voice.generator.channels >> len(voice.generator.upsample_scales)
@@ -138,6 +94,7 @@ class Trainer:
             device
         )
         self.pulses = PulseLoss(source_channels).to(device)
+        self.tones = ToneLoss(voice.hop_size).to(device)
         self.discriminators = Discriminators(plan.discriminator_channels).to(device)
         last = list(self.generator.output_conv.parameters())
         rest = [p for name, p in self.generator.named_parameters() if not name.startswith("output_conv.")]
@@ -193,6 +150,7 @@ class Trainer:
         losses["phase"] = self.phase(output[:, 0], batch.target)
         losses["residual"] = self.residual(self.generator.source, batch.target, batch.mcep)
         losses["pulse"] = self.pulses(self.generator.source, batch.source)
+        losses["tone"] = self.tones(output[:, 0], batch.target)
         total = torch.stack([getattr(plan, f"{name}_weight") * loss for name, loss in losses.items()]).sum()
         if plan.adversarial(step):
             more, judged = self._adversarial(output, batch)
