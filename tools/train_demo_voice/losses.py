@@ -102,7 +102,8 @@ class SpectralLoss(nn.Module):
                 distances["convergence"].append(convergence(made, real, POWER_FLOOR))
             if frames := averaged.get(fft_size):
                 bands = getattr(self, f"envelope{fft_size}")
-                means = [avg_pool1d((power @ bands).transpose(1, 2), frames, 2) for power in (made, real)]
+                length = min(frames, made.shape[1])
+                means = [avg_pool1d((power @ bands).transpose(1, 2), length, 2) for power in (made, real)]
                 distances["envelope"].append(log_distance(means[0], means[1], POWER_FLOOR))
         return {name: torch.stack(some).mean() for name, some in distances.items()}
 
