@@ -74,6 +74,7 @@ def test_f0_is_compared_only_where_it_was_asked_for() -> None:
     errors = Method().pitch_errors(waveforms, (own, other), asked)
     assert errors.both_voiced == 90
     assert errors.log_f0_rmse == pytest.approx(np.log(2.0) / np.sqrt(90.0))
+    assert Method().pitch_errors(waveforms, (own[:50], other), asked).both_voiced == 50  # and when more was asked for
     assert Method().pitch_errors(waveforms, (own, other), None).both_voiced == 101
     assert Method("recording").pitch_errors(waveforms, (own, other), asked).both_voiced == 101
 

@@ -72,8 +72,8 @@ class Method:
 
         Args:
             waveforms: reference and test, float64 (L,), finite.
-            contours: F0 of both, as `f0` estimates it.
-            asked: F0 asked for in Hz, if known.
+            contours: F0 of both, float64 (L // 120 + 1,) in Hz, 0 = unvoiced, as `f0` estimates it.
+            asked: F0 asked for, (T,) in Hz, 0 = unvoiced, if known.
 
         """
         pitched = asked > 0.0 if self.mode == "parity" and asked is not None else None

@@ -80,9 +80,9 @@ class PitchErrors:
     voicing_errors: int = 0
     """Frames that are voiced in one and unvoiced in the other."""
     both_voiced: int = 0
-    """Frames voiced in both, whose F0 is compared."""
+    """Frames whose F0 is compared: voiced in both, and, where that is known, asked to have a pitch."""
     squared_log_sum: float = 0.0
-    """Sum over frames voiced in both of (ln f0 - ln f0')^2."""
+    """Sum over the frames whose F0 is compared of (ln f0 - ln f0')^2."""
 
     @classmethod
     def of(
@@ -97,9 +97,9 @@ class PitchErrors:
         Args:
             reference: (T,), Hz, 0 = unvoiced.
             test: (T',), Hz, 0 = unvoiced.
-            confirmed: (T'',), frames in which another estimator sees the voicing change as well; where it does not, no
-                voicing error is counted. None: all count.
-            pitched: (T'',), frames whose F0 is compared where both are voiced. None: all.
+            confirmed: (C,), at least as many as both have, frames in which another estimator sees the voicing change as
+                well; where it does not, no voicing error is counted. None: all count.
+            pitched: (P,), frames whose F0 is compared where both are voiced; no frame beyond them is. None: all.
 
         """
         frames = min(len(reference), len(test))
@@ -125,7 +125,7 @@ class PitchErrors:
 
     @property
     def log_f0_rmse(self) -> float | None:
-        """Root mean square of ln(f0 / f0') over the frames voiced in both; None where there is none."""
+        """Root mean square of ln(f0 / f0') over the frames whose F0 is compared; None where there is none."""
         return float(np.sqrt(self.squared_log_sum / self.both_voiced)) if self.both_voiced else None
 
     @property

@@ -39,6 +39,28 @@ def test_export_round_trip(trainer: Trainer, corpus: Path, tmp_path: Path) -> No
         assert words in card
 
 
+def test_export_averages_two_checkpoints(trainer: Trainer, corpus: Path, tmp_path: Path) -> None:
+    log = LossLog(tmp_path / LOG_FILE, 0)
+    log.add(trainer.train_step())
+    log.write(1, 60.0, 1e-4)
+    trainer.save(tmp_path / "earlier.pt")
+    before = {name: mean.clone() for name, mean in trainer.average.state_dict().items()}
+    trainer.train_step()
+    trainer.save(tmp_path / CHECKPOINT_FILE)
+    folder = tmp_path / "voices" / "demo"
+    export.export(tmp_path, corpus, folder, export.Remarks(), export.Earlier(tmp_path / "earlier.pt", 0.25))
+    voice, generator = load_voice(folder)
+    after, moved = trainer.average.state_dict(), 0
+    for name, weights in generator.state_dict().items():
+        torch.testing.assert_close(weights, 0.75 * after[name] + 0.25 * before[name], rtol=1e-6, atol=1e-8)
+        moved += not torch.equal(after[name], before[name])
+    assert moved
+    assert (
+        "0.75 of the running mean (0.999) of the training's and 0.25 of that of step 1" in voice.provenance["weights"]
+    )
+    assert "0.25 of that of step 1." in (folder / "README.md").read_text()
+
+
 @pytest.mark.parametrize(("start", "said"), [(0.5, "from step 50 on"), (2.0, "")], ids=["half-way", "never"])
 def test_card_names_the_discriminators_only_where_they_took_part(start: float, said: str) -> None:
     plan = {"steps": 100, "adversarial_from": start, "adversarial_weight": 8.0, "feature_weight": 30.0}

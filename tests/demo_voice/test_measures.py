@@ -58,6 +58,18 @@ def test_frames_count_as_confirmed_where_world_has_the_pitch_asked_for(voice: Vo
     assert 0.5 * move.error.both_voiced < move.confirmed.both_voiced < 0.8 * move.error.both_voiced
     assert move.confirmed.log_f0_rmse == pytest.approx(0.0, abs=0.02)
     assert move.confirmed.voicing_errors <= 0.1 * move.confirmed.frames
+    assert move.world_confirmed.frames == move.confirmed.frames
+    assert move.world_confirmed.voicing_errors == 0
+    assert move.world_confirmed.log_f0_rmse == pytest.approx(0.0, abs=0.05)
+
+
+def test_frames_that_lose_their_voice_are_told(voice: Voice) -> None:
+    pcm, features = analyze_pair(tone(0.4, 150.0, pause=0.0), (100.0, 300.0))
+    made = np.pad(tone(0.4, 150.0, pause=0.0), (0, HOP))
+    made[len(made) // 2 :] = 0.0
+    move = judge_move(Clip("x", pcm / 32767.0, features), made, made, 1.0, voice)
+    assert move.confirmed.log_f0_rmse == pytest.approx(0.0, abs=0.02)
+    assert move.confirmed.vuv_percent == pytest.approx(50.0, abs=10.0)
 
 
 def errors(frames: int, error: float) -> PitchErrors:
@@ -65,14 +77,15 @@ def errors(frames: int, error: float) -> PitchErrors:
 
 
 def test_figures_pool_frames_and_show_the_worst() -> None:
+    unheard = PitchErrors(60, 10, 50, 0.5)
     moves = [
-        Move("heldout-1", 2.0, errors(300, 0.0), errors(300, 0.1), errors(300, 0.0), -1.0, 0.0),
-        Move("vocadito", 2.0, errors(100, 0.2), errors(100, 0.1), errors(50, 0.1), -5.0, -3.0),
+        Move("heldout-1", 2.0, errors(300, 0.0), errors(300, 0.1), errors(300, 0.0), errors(300, 0.02), -1.0, 0.0),
+        Move("vocadito", 2.0, errors(100, 0.2), errors(100, 0.1), unheard, errors(50, 0.02), -5.0, -3.0),
     ]
     scores: dict[str, float | None] = {"mcd": 3.0, "log_f0": 0.05, "vuv": 4.0, "visqol": None, "loudness": -1.0}
     copies = {name: {"voice": scores, "WORLD": scores} for name in ("heldout-1", "vocadito")}
     tables = make_tables(copies, moves)
-    assert "| 2 | 0.100 | 0.100 | 0.038 | 88% | 0.100 | -3.0 | -5.0 | -1.5 | -3.0 |" in tables
-    unconfirmed = Move("heldout-1", 0.5, errors(300, 0.5), errors(300, 0.5), PitchErrors(), 0.0, 0.0)
-    assert "| 0.5 | 0.500 | 0.500 | - | 0% | - | 0.0 |" in make_tables(copies, [unconfirmed])
+    assert "| 2 | 0.100 | 0.100 | 0.038 | 0.020 | 90% | 2.8% | 0.100 | -3.0 | -5.0 | -1.5 | -3.0 |" in tables
+    unconfirmed = Move("heldout-1", 0.5, errors(300, 0.5), errors(300, 0.5), PitchErrors(), PitchErrors(), 0.0, 0.0)
+    assert "| 0.5 | 0.500 | 0.500 | - | - | 0% | - | - | 0.0 |" in make_tables(copies, [unconfirmed])
     assert "| vocadito (unseen singer): WORLD | 3.000 | 0.050 | 4.000 | - | -1.000 |" in tables

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -118,20 +119,22 @@ def test_tone_loss_hears_what_repeats_from_frame_to_frame() -> None:
         for seed, length in enumerate((96 * HOP, 96 * HOP, HOP))
     )
     tones = pattern.repeat(1, 96)
-    same, redrawn, louder, toned, shared = (
+    same, redrawn, louder, toned, opposite, shared = (
         float(loss(made, real))
         for made, real in (
             (one, one),
             (other, one),
             (3.0 * other, one),
             (one + tones, one),
+            (one + 30.0 * tones, one - 30.0 * tones),
             (one + tones, other + tones),
         )
     )
     assert same == 0.0
     assert redrawn == pytest.approx(1.06, abs=0.05)
     assert louder == pytest.approx(redrawn, abs=0.05)
-    assert toned > 1.9
+    assert 1.9 < toned < math.log(25.0)
+    assert opposite == pytest.approx(math.log(49.0), abs=0.02)
     assert shared < redrawn
     short = float(loss(one[:, : 10 * HOP], other[:, : 10 * HOP]))
     assert 0.7 < short < redrawn
@@ -161,6 +164,10 @@ def test_only_the_training_adds_noise_as_rounding_would(trainer: Trainer, record
         served.load_state_dict(trainer.average.state_dict())
         assert torch.equal(kept, served(*inputs)[:, 0])
     assert 1e-4 < float((noisy - again).std() / again.std()) < 0.3
+    for network, noise in ((trainer.generator, True), (trainer.average, False)):
+        for layer in (*network.source_upsamples, *network.filter_upsamples):
+            one = torch.ones(1, layer.weight.shape[0], 4)
+            assert torch.equal(layer(one), layer(one)) is not noise
 
 
 def test_a_resumed_training_equals_one_in_a_piece(
@@ -182,7 +189,7 @@ def test_a_resumed_training_equals_one_in_a_piece(
 def test_two_processes_share_each_step_of_one_training(
     trainer: Trainer, recordings: list[Recording], corpus: Path, tmp_path: Path
 ) -> None:
-    options = "--channels 16 --steps 4 --batch-size 2 --frames 12 --discriminator-channels 2 --threads 1"
+    options = "--channels 16 --steps 4 --batch-size 2 --frames 12 --threads 1 --set discriminator_channels=2"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += ["-m", "tools.train_demo_voice.train", "--corpus", str(corpus), "--output", str(tmp_path)]
     subprocess.run([*command, *options.split()], check=True, cwd=ROOT, timeout=300)
@@ -219,6 +226,14 @@ def test_the_learning_rate_rises_then_falls_and_the_end_may_move() -> None:
     assert plan.rate(1000) == plan.rate(2000) == pytest.approx(0.1)
     assert replace(plan, steps=2000).rate(1000) == pytest.approx(0.55)
     assert [plan.adversarial(step) for step in (499, 500)] == [False, True]
+
+
+def test_any_part_of_the_plan_may_be_set() -> None:
+    assert Plan().changed(["rounding=0.05", "steps=20"]) == Plan(rounding=0.05, steps=20)
+    with pytest.raises(ValueError, match=r"setting 'tone=1': expected NAME=VALUE with one of channels, steps, .*clip"):
+        Plan().changed(["tone=1"])
+    with pytest.raises(ValueError, match="setting 'steps=many': expected NAME=VALUE with steps=10000 or such"):
+        Plan().changed(["steps=many"])
 
 
 def test_the_loss_log_forgets_what_is_taken_again(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ GAIN_DB = 15.0
 TRANSPOSED_OCTAVES = 1.25
 """Half of the segments have their F0 moved by up to this, either way."""
 
-UNVOICED_SHARE = 0.125
+UNVOICED_SHARE = 0.15
 """Share of the segments that lose their F0 altogether, as in a whisper: their excitation has no sine."""
 
 TRANSPOSED_HZ = (60.0, 900.0)

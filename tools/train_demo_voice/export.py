@@ -1,6 +1,7 @@
 """Write a voice folder from a checkpoint; the training may go on meanwhile.
 
 python -m tools.train_demo_voice.export --run run --corpus corpus --output voices/demo
+python -m tools.train_demo_voice.export ... --earlier step50500.pt --earlier-share 0.3      # a mean over more steps
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ class Trained:
 
     voice: Voice
     generator: Generator
-    """The running mean of the weights."""
+    """The running mean of the weights, or the mean of two such means."""
+    weights: str
+    """Which weights they are, in words."""
     step: int
     plan: dict[str, Any]
     """What `plan.Plan` held, by name."""
@@ -54,16 +57,31 @@ class Remarks:
     """Markdown, the quality that was measured."""
 
 
-def load_trained(run: Path) -> Trained:
-    """Read the checkpoint of a training; nothing in it is executed."""
+@dataclass(frozen=True)
+class Earlier:
+    """An earlier checkpoint of the same training, whose running mean takes part in the export."""
+
+    checkpoint: Path
+    share: float
+    """From 0, only the run's own, to 1, only this one."""
+
+
+def load_trained(run: Path, earlier: Earlier | None = None) -> Trained:
+    """Read the checkpoint of a training, and an earlier one; nothing in them is executed."""
     state = torch.load(run / CHECKPOINT_FILE, map_location="cpu", weights_only=True)
     voice = Voice.from_json(state["voice"])
     generator = Generator(voice.generator, voice.pd_indexing)
+    average = f"the running mean ({state['plan']['average']:g}) of the training's"
+    if earlier is not None:
+        before = torch.load(earlier.checkpoint, map_location="cpu", weights_only=True)
+        for name, mean in state["average"].items():
+            mean.lerp_(before["average"][name], earlier.share)
+        average = f"{1.0 - earlier.share:g} of {average} and {earlier.share:g} of that of step {before['step']:,}"
     generator.load_state_dict(state["average"])
     rows = (run / LOG_FILE).read_text(encoding="utf-8").split()[1:]
     seconds = [float(row.split(",")[1]) for row in rows if int(row.split(",")[0]) <= state["step"]]
     generator.eval().requires_grad_(False)
-    return Trained(voice, generator, state["step"], state["plan"], max(seconds, default=0.0))
+    return Trained(voice, generator, average, state["step"], state["plan"], max(seconds, default=0.0))
 
 
 def describe_corpus(folder: Path) -> str:
@@ -105,6 +123,7 @@ def make_card(trained: Trained, corpus: str, remarks: Remarks) -> str:
         {name: f"{value:g}" for name, value in plan.items()},
         parameters=f"{parameters:,}",
         step=f"{trained.step:,}",
+        weights=trained.weights,
         batch_frames=plan["batch_size"] * plan["frames"],
         discriminators=describe_discriminators(plan, trained.step),
         minutes=f"{trained.seconds / 60.0:.0f}",
@@ -115,11 +134,11 @@ def make_card(trained: Trained, corpus: str, remarks: Remarks) -> str:
     )
 
 
-def export(run: Path, corpus: Path, output: Path, remarks: Remarks) -> Trained:
+def export(run: Path, corpus: Path, output: Path, remarks: Remarks, earlier: Earlier | None = None) -> Trained:
     """Write the voice folder of a training's last checkpoint."""
-    trained = load_trained(run)
+    trained = load_trained(run, earlier)
     provenance = {
-        "weights": f"tools/train_demo_voice, step {trained.step} of {trained.plan['steps']}, mean of the last weights",
+        "weights": f"tools/train_demo_voice, step {trained.step} of {trained.plan['steps']}: {trained.weights}",
         "corpus": LICENSES,
     }
     voice = replace(trained.voice, name=output.name, provenance=provenance)
@@ -133,13 +152,18 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True, help="folder of the training (its --output)")
     parser.add_argument("--corpus", type=Path, required=True, help="folder of the corpus")
     parser.add_argument("--output", type=Path, required=True, help="folder of the voice; its name is the voice's")
+    parser.add_argument(
+        "--earlier", type=Path, help="an earlier checkpoint of the training, to be averaged with the last"
+    )
+    parser.add_argument("--earlier-share", type=float, default=0.5, help="its weight, 0 to 1")
     parser.add_argument("--figures", type=Path, help="Markdown with the measured quality, for the card")
     parser.add_argument("--hardware", default=Remarks.hardware, help="what it was trained on, for the card")
     parser.add_argument("--history", default="", help="what changed in the course of the training, for the card")
     arguments = parser.parse_args()
     figures = arguments.figures.read_text(encoding="utf-8").strip() if arguments.figures else Remarks.figures
     remarks = Remarks(arguments.hardware, arguments.history, figures)
-    trained = export(arguments.run, arguments.corpus, arguments.output, remarks)
+    earlier = Earlier(arguments.earlier, arguments.earlier_share) if arguments.earlier else None
+    trained = export(arguments.run, arguments.corpus, arguments.output, remarks, earlier)
     size = (arguments.output / WEIGHTS_FILE).stat().st_size / 1e6
     print(f"{arguments.output}: step {trained.step} of {trained.plan['steps']}, {size:.1f} MB of weights")
 

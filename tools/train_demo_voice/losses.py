@@ -17,9 +17,10 @@ HARMONICS_FROM = 512
 """Smallest FFT size at which bins are compared one by one: smaller ones do not tell harmonics apart."""
 
 ENVELOPES = ((512, 24, 8), (1024, 40, 4), (2048, 160, 8))
-"""(FFT size, mel bands, frames averaged) of the envelope distance: in wide, long bands noise averages out.
+"""(FFT size, mel bands, frames averaged) of the envelope distance: in bands that are wide, or long, noise averages out.
 
-The last one has narrow bands: without it, noise below 500 Hz came out as if through a comb, which is heard as a pitch.
+The last one has the mel distance's narrow bands, averaged over eight frames: without it, noise below 500 Hz came out as
+if through a comb, which is heard as a pitch.
 """
 
 PHASE_SIZES = (512, 1024)
@@ -66,7 +67,7 @@ class SpectralLoss(nn.Module):
     """Four distances between spectra.
 
     - Mel: L1 between log mel spectra at six resolutions, 3 to 85 ms (as in R. Kumar et al., arXiv 2306.06546).
-    - Envelope: L1 between log mel powers averaged over 20 to 170 ms. Of noise, and of harmonics whose phases are free,
+    - Envelope: L1 between log mel powers averaged over 43 to 171 ms. Of noise, and of harmonics whose phases are free,
       a periodogram is a draw: most of its L1 distance is that of two draws and tells the generator nothing. Averages
       show formants and levels.
     - Log: L1 between log spectra, bin by bin. High mel bands are wider than the harmonics are apart; bins are not.

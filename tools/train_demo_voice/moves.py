@@ -34,6 +34,8 @@ class Move:
     """The same of WORLD's resynthesis with the F0 asked for: what the estimator errs by itself."""
     confirmed: PitchErrors
     """Of the voice, in the frames in which that of WORLD is measured as it was asked for, within `GROSS_ERROR`."""
+    world_confirmed: PitchErrors
+    """Of WORLD's resynthesis in the same frames."""
     level_db: float
     """Level relative to the same utterance at factor 1."""
     hnr_db: float
@@ -54,7 +56,7 @@ def judge_move(clip: Clip, plain: FloatArray, moved: FloatArray, factor: float, 
     asked = clip.features.f0.astype(np.float64) * factor
     low, high = MEASURABLE_HZ
     inside = np.where((asked >= low) & (asked <= high), asked, 0.0)
-    error = world_error = confirmed = PitchErrors()
+    error = world_error = confirmed = world_confirmed = PitchErrors()
     if inside.any():
         floor, ceiling = 0.75 * inside[inside > 0.0].min(), 1.3 * inside.max()
         settings = replace(voice.analysis, f0_floor=floor, f0_ceiling=ceiling)
@@ -66,7 +68,7 @@ def judge_move(clip: Clip, plain: FloatArray, moved: FloatArray, factor: float, 
         wanted, got, ideal = (contour[: len(inside)][judged] for contour in (inside, measured, yardstick))
         error, world_error = PitchErrors.of(wanted, got), PitchErrors.of(wanted, ideal)
         near = np.abs(ideal / wanted - 1.0) <= GROSS_ERROR
-        confirmed = PitchErrors.of(wanted[near], got[near])
+        confirmed, world_confirmed = (PitchErrors.of(wanted[near], some[near]) for some in (got, ideal))
     hnr = [
         float(np.median(ratios)) if ratios.size else 0.0
         for ratios in (
@@ -75,7 +77,7 @@ def judge_move(clip: Clip, plain: FloatArray, moved: FloatArray, factor: float, 
         )
     ]
     level = level_db(moved) - level_db(plain)
-    return Move(clip.name, factor, error, world_error, confirmed, level, hnr[0] - hnr[1])
+    return Move(clip.name, factor, error, world_error, confirmed, world_confirmed, level, hnr[0] - hnr[1])
 
 
 def rmse(errors: Iterable[PitchErrors]) -> str:
@@ -90,23 +92,27 @@ def move_table(moves: Sequence[Move]) -> list[str]:
     lines = [
         f"Pitch moves: asked against measured F0 (frames asked for within {low:g} to {high:g} Hz), over all frames and",
         "over those in which WORLD's resynthesis with the F0 asked for is measured within "
-        f"{GROSS_ERROR:.0%} of it; level and",
-        "harmonic-to-noise ratio relative to the unmoved synthesis (median, and the worst utterance):",
+        f"{GROSS_ERROR:.0%} of it. RMSE",
+        "over the frames in which the waveform is voiced, all utterances together. Level and harmonic-to-noise ratio",
+        "relative to the unmoved synthesis (median, and the worst utterance):",
         "",
-        "| factor | log-F0 RMSE | WORLD | where WORLD is right | share of frames | worst utterance there | level dB | "
-        "lowest | HNR dB | lowest |",
-        "| --- |" + " --- |" * 9,
+        "| factor | log-F0 RMSE | WORLD | where WORLD is right | WORLD there | share of frames | of those unvoiced | "
+        "worst utterance there | level dB | lowest | HNR dB | lowest |",
+        "| --- |" + " --- |" * 11,
     ]
     for factor in FACTORS:
         some = [move for move in moves if move.factor == factor and move.error.both_voiced]
         if not some:
             continue
-        errors = [rmse(getattr(move, name) for move in some) for name in ("error", "world", "confirmed")]
-        share = sum(move.confirmed.both_voiced for move in some) / sum(move.error.both_voiced for move in some)
+        names = ("error", "world", "confirmed", "world_confirmed")
+        errors = [rmse(getattr(move, name) for move in some) for name in names]
+        confirmed = sum((move.confirmed for move in some), PitchErrors())
+        share = confirmed.frames / sum(move.error.frames for move in some)
+        unvoiced = "-" if confirmed.vuv_percent is None else f"{confirmed.vuv_percent:.1f}%"
         worst = max(rmse([move.confirmed]) for move in some)  # "-" sorts before figures
         levels, ratios = [move.level_db for move in some], [move.hnr_db for move in some]
         lines.append(
-            f"| {factor:g} | {' | '.join(errors)} | {share:.0%} | {worst} | "
+            f"| {factor:g} | {' | '.join(errors)} | {share:.0%} | {unvoiced} | {worst} | "
             f"{np.median(levels):.1f} | {min(levels):.1f} | {np.median(ratios):.1f} | {min(ratios):.1f} |"
         )
     return lines

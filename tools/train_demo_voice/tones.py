@@ -31,7 +31,8 @@ class ToneLoss(nn.Module):
 
         Returns:
             Mean of log(1 + power of the summed error, relative to the summed powers of both): 0 for equal waveforms,
-            1.1 for noises that have nothing in common, up to log(1 + GROUP_FRAMES) for tones.
+            1.1 for noises that have nothing in common, log(1 + GROUP_FRAMES) for a tone in one of them only and
+            log(1 + 2 GROUP_FRAMES) for opposite tones. Noise in either lowers it, which the spectral distances forbid.
 
         """
         window = getattr(self, "window")  # noqa: B009 (a buffer: its type is unknown to mypy)

@@ -54,12 +54,22 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--adversarial-from", type=float, default=plan.adversarial_from, help="part of --steps")
     parser.add_argument("--discriminator-channels", type=int, default=plan.discriminator_channels)
     parser.add_argument("--seed", type=int, default=plan.seed)
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="anything else that plan.py has: rounding=0.05"
+    )
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=0, help="of the CPU; 0 leaves PyTorch's default")
     parser.add_argument("--log-every", type=int, default=20, help="steps")
     parser.add_argument("--picture-every", type=int, default=500, help="steps")
     parser.add_argument("--checkpoint-minutes", type=float, default=3.0)
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    names = ("channels", "steps", "batch_size", "frames", "learning_rate", "adversarial_from", "discriminator_channels")
+    plan = Plan(seed=arguments.seed, **{name: getattr(arguments, name) for name in names})
+    try:
+        arguments.plan = plan.changed(arguments.set)
+    except ValueError as error:
+        parser.error(str(error))
+    return arguments
 
 
 def main() -> None:
@@ -67,8 +77,7 @@ def main() -> None:
     arguments = parse_arguments()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    names = ("channels", "steps", "batch_size", "frames", "learning_rate", "adversarial_from", "discriminator_channels")
-    plan = Plan(seed=arguments.seed, **{name: getattr(arguments, name) for name in names})
+    plan = arguments.plan
     torch.set_flush_denormal(True)
     device = torch.device(arguments.device)
     recordings = load_recordings(arguments.corpus, "train")
