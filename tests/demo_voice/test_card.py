@@ -59,6 +59,15 @@ def test_export_averages_two_checkpoints(trainer: Trainer, corpus: Path, tmp_pat
         "0.75 of the running mean (0.999) of the training's and 0.25 of that of step 1" in voice.provenance["weights"]
     )
     assert "0.25 of that of step 1." in (folder / "README.md").read_text()
+    other = torch.load(tmp_path / "earlier.pt", weights_only=True)
+    other["voice"] = replace(trainer.voice, name="another").to_json()
+    torch.save(other, tmp_path / "other.pt")
+    for name, share, said in (
+        ("other.pt", 0.5, "voice is not the run's"),
+        ("earlier.pt", 1.5, "expected 0 to 1, got 1.5"),
+    ):
+        with pytest.raises(ValueError, match=rf"{name}: .*{said}"):
+            export.load_trained(tmp_path, export.Earlier(tmp_path / name, share))
 
 
 @pytest.mark.parametrize(("start", "said"), [(0.5, "from step 50 on"), (2.0, "")], ids=["half-way", "never"])

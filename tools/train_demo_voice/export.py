@@ -65,23 +65,41 @@ class Earlier:
     share: float
     """From 0, only the run's own, to 1, only this one."""
 
+    def mixed_into(self, state: Mapping[str, Any]) -> str:
+        """Average `state["average"]` with this one, in place, and return which weights they are now, in words.
+
+        Raises:
+            ValueError: naming the checkpoint, if it is of another training, or the share, if it is none.
+
+        """
+        if not 0.0 <= self.share <= 1.0:
+            raise ValueError(f"share of {self.checkpoint}: expected 0 to 1, got {self.share:g}")
+        before = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+        if before["voice"] != state["voice"]:
+            raise ValueError(
+                f"{self.checkpoint}: its voice is not the run's: take an earlier checkpoint of the same training"
+            )
+        for name, mean in state["average"].items():
+            mean.lerp_(before["average"][name], self.share)
+        return f"{1.0 - self.share:g} of {running_mean(state)} and {self.share:g} of that of step {before['step']:,}"
+
+
+def running_mean(state: Mapping[str, Any]) -> str:
+    """Name the running mean of a checkpoint's weights."""
+    return f"the running mean ({state['plan']['average']:g}) of the training's"
+
 
 def load_trained(run: Path, earlier: Earlier | None = None) -> Trained:
     """Read the checkpoint of a training, and an earlier one; nothing in them is executed."""
     state = torch.load(run / CHECKPOINT_FILE, map_location="cpu", weights_only=True)
     voice = Voice.from_json(state["voice"])
     generator = Generator(voice.generator, voice.pd_indexing)
-    average = f"the running mean ({state['plan']['average']:g}) of the training's"
-    if earlier is not None:
-        before = torch.load(earlier.checkpoint, map_location="cpu", weights_only=True)
-        for name, mean in state["average"].items():
-            mean.lerp_(before["average"][name], earlier.share)
-        average = f"{1.0 - earlier.share:g} of {average} and {earlier.share:g} of that of step {before['step']:,}"
+    weights = running_mean(state) if earlier is None else earlier.mixed_into(state)
     generator.load_state_dict(state["average"])
     rows = (run / LOG_FILE).read_text(encoding="utf-8").split()[1:]
     seconds = [float(row.split(",")[1]) for row in rows if int(row.split(",")[0]) <= state["step"]]
     generator.eval().requires_grad_(False)
-    return Trained(voice, generator, average, state["step"], state["plan"], max(seconds, default=0.0))
+    return Trained(voice, generator, weights, state["step"], state["plan"], max(seconds, default=0.0))
 
 
 def describe_corpus(folder: Path) -> str:
@@ -163,7 +181,10 @@ def main() -> None:
     figures = arguments.figures.read_text(encoding="utf-8").strip() if arguments.figures else Remarks.figures
     remarks = Remarks(arguments.hardware, arguments.history, figures)
     earlier = Earlier(arguments.earlier, arguments.earlier_share) if arguments.earlier else None
-    trained = export(arguments.run, arguments.corpus, arguments.output, remarks, earlier)
+    try:
+        trained = export(arguments.run, arguments.corpus, arguments.output, remarks, earlier)
+    except ValueError as error:
+        parser.error(str(error))
     size = (arguments.output / WEIGHTS_FILE).stat().st_size / 1e6
     print(f"{arguments.output}: step {trained.step} of {trained.plan['steps']}, {size:.1f} MB of weights")
 
