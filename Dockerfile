@@ -42,7 +42,7 @@ RUN /opt/sifigan/docker/remove_compilers.sh && install -d -o 1000 -g 1000 /model
 COPY docker/openvino-plugins.xml /opt/tritonserver/backends/openvino/plugins.xml
 COPY docker/entrypoint.sh docker/select_models.py docker/healthcheck.py /opt/sifigan/docker/
 COPY sifigan_triton/__init__.py /opt/sifigan/sifigan_triton/
-COPY sifigan_triton/trt/__init__.py sifigan_triton/trt/manifest.py /opt/sifigan/sifigan_triton/trt/
+COPY sifigan_triton/build/tensorrt/__init__.py sifigan_triton/build/tensorrt/manifest.py /opt/sifigan/sifigan_triton/build/tensorrt/
 COPY LICENSE NOTICE /opt/sifigan/
 COPY --from=engines /models/repository /opt/sifigan/models
 USER 1000:1000

@@ -10,12 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from sifigan_triton.build import BuildError, BuildOptions, build
-from sifigan_triton.build_options import AUTO, GATE_DATA, all_engines, auto_engines
-from sifigan_triton.engines import ENGINES, PLATFORMS, RUNTIMES, EngineKind, Precision
+from sifigan_triton.build.build import BuildError, BuildOptions, build
+from sifigan_triton.build.options import AUTO, GATE_DATA, all_engines, auto_engines
+from sifigan_triton.build.tensorrt.check import check_voice, format_checks
+from sifigan_triton.build.window_choice import auto_window
 from sifigan_triton.quality import parse_bounds
-from sifigan_triton.trt.check import check_voice, format_checks
-from sifigan_triton.window_choice import auto_window
+from sifigan_triton.repository.engine_kinds import ENGINES, PLATFORMS, RUNTIMES, EngineKind, Precision
 
 EPILOG = """examples:
   build_engines.py                                      the default voice, the fastest engine of this machine

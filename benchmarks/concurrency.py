@@ -27,8 +27,8 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
 from benchmarks.small_repository import ENGINE, WINDOW, build_small_repository, request_of
-from sifigan_triton.client import SifiganClient
-from sifigan_triton.server import TritonServer
+from sifigan_triton.client.client import SifiganClient
+from sifigan_triton.server.triton_server import TritonServer
 
 WINDOW_S = 0.004
 LENGTHS = (40, 64, 100, 130, 200, 300, 500, 700, 2900)

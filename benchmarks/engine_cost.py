@@ -31,11 +31,11 @@ import torch
 from benchmarks.tracks import shipped
 from postprocess import merge, to_pcm16
 from preprocess import Settings, condition, preprocess
-from sifigan_triton.export import INPUTS, OPSET, export_cpu_onnx, export_onnx, export_torchscript
-from sifigan_triton.generator import Generator
-from sifigan_triton.halo import crop_plan
-from sifigan_triton.runtimes.pt_runtime import Engine as TorchScript
-from sifigan_triton.voices import load_voice
+from sifigan_triton.network.crop_plan import crop_plan
+from sifigan_triton.network.export import INPUTS, OPSET, export_cpu_onnx, export_onnx, export_torchscript
+from sifigan_triton.network.generator import Generator
+from sifigan_triton.repository.runtimes.pt_runtime import Engine as TorchScript
+from sifigan_triton.voice.folder import load_voice
 
 FRAMES = 627
 Inputs = dict[str, np.ndarray[Any, Any]]

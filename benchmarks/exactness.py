@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.tracks import TRACKS, Array, fixed_overlap, full_length, track_request
-from sifigan_triton.build import BuildOptions, build
-from sifigan_triton.client import SifiganClient
-from sifigan_triton.engines import ENGINES
+from sifigan_triton.build.build import BuildOptions, build
+from sifigan_triton.client.client import SifiganClient
 from sifigan_triton.quality import snr_db
-from sifigan_triton.server import TritonServer
-from sifigan_triton.voices import load_voice
+from sifigan_triton.repository.engine_kinds import ENGINES
+from sifigan_triton.server.triton_server import TritonServer
+from sifigan_triton.voice.folder import load_voice
 
 OVERLAPS = (8, 16, 32, 64, 128)
 STRETCH = 1200

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from preprocess import Settings, condition, preprocess
 from preprocess.windows import Windows
-from sifigan_triton.halo import CropPlan, crop_plan
-from sifigan_triton.measurement_data import read_requests
-from sifigan_triton.voices import load_voice, random_voice
+from sifigan_triton.features.requests import read_requests
+from sifigan_triton.network.crop_plan import CropPlan, crop_plan
+from sifigan_triton.voice.folder import load_voice, random_voice
 
 DATA = Path(__file__).parent.parent / "measurement_data" / "frames-627.json"
 INPUTS = ("excitation", "features", "offsets", "bounds")

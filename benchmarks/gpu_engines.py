@@ -22,10 +22,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.gpu_bench import Array, Bench, Candidate, Row, Run, measure
-from sifigan_triton.benchmark.machine import describe_machine
-from sifigan_triton.engine import NarrowingEngine
-from sifigan_triton.generator import Generator
-from sifigan_triton.precision import in_precision
+from sifigan_triton.measure.machine import describe_machine
+from sifigan_triton.network.generator import Generator
+from sifigan_triton.network.narrowing_engine import NarrowingEngine
+from sifigan_triton.network.precision import in_precision
 
 PRECISIONS = {"FP32": torch.float32, "TF32": torch.float32, "FP16": torch.float16}
 

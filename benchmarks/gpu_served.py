@@ -14,12 +14,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sifigan_triton.benchmark.benchmark import BenchmarkOptions, run_benchmark, write_results
-from sifigan_triton.benchmark.run import Schedule
-from sifigan_triton.build import build
-from sifigan_triton.build_options import BuildOptions, has_tensorrt
-from sifigan_triton.engines import ENGINES, EngineKind
-from sifigan_triton.voices import RANDOM_CARD, random_voice, save_voice
+from sifigan_triton.build.build import build
+from sifigan_triton.build.options import BuildOptions, has_tensorrt
+from sifigan_triton.measure.benchmark import BenchmarkOptions, run_benchmark, write_results
+from sifigan_triton.measure.run import Schedule
+from sifigan_triton.repository.engine_kinds import ENGINES, EngineKind
+from sifigan_triton.voice.folder import RANDOM_CARD, random_voice, save_voice
 
 
 def build_repository(args: argparse.Namespace, kinds: tuple[EngineKind, ...]) -> Path:

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from benchmarks.gpu_bench import INPUTS, Array, Bench, Candidate
-from sifigan_triton.export import export_onnx
-from sifigan_triton.precision import DTYPES
-from sifigan_triton.runtimes.trt_runtime import Engine
-from sifigan_triton.trt.build import build_plan
-from sifigan_triton.trt.library import TensorRTError, is_rtx, load_tensorrt, load_tensorrt_rtx
+from sifigan_triton.build.tensorrt.build import build_plan
+from sifigan_triton.build.tensorrt.library import TensorRTError, is_rtx, load_tensorrt, load_tensorrt_rtx
+from sifigan_triton.network.export import export_onnx
+from sifigan_triton.network.precision import DTYPES
+from sifigan_triton.repository.runtimes.trt_runtime import Engine
 
 
 def tensorrt_candidates(bench: Bench, batches: list[int], remarks: list[str]) -> Iterator[Candidate]:

@@ -26,10 +26,10 @@ import soundfile
 from numpy.typing import NDArray
 
 from preprocess.voice import AnalysisSettings
-from sifigan_triton.analysis import analyze
-from sifigan_triton.atomic import atomic_file
-from sifigan_triton.audio import PCM16_SCALE, read_audio
-from sifigan_triton.features import Features
+from sifigan_triton.features.analysis import analyze
+from sifigan_triton.features.audio import PCM16_SCALE, read_audio
+from sifigan_triton.features.features import Features
+from sifigan_triton.files import atomic_file
 
 logger = logging.getLogger("make_measurement_data")
 

@@ -22,11 +22,11 @@ from benchmarks.tracks import Array, shipped
 from preprocess import Voice, condition
 from preprocess.f0 import continuous_f0, offsets_of_factors
 from preprocess.older_tensors import EXCITATION, FACTORS, FEATURES
-from sifigan_triton.atomic import atomic_file
-from sifigan_triton.generator import Generator
-from sifigan_triton.measurement_data import Request
+from sifigan_triton.features.requests import Request
+from sifigan_triton.files import atomic_file
+from sifigan_triton.network.generator import Generator
 from sifigan_triton.quality import snr_db
-from sifigan_triton.voices import load_voice
+from sifigan_triton.voice.folder import load_voice
 
 Tensors = dict[str, Array]
 STEPS = 33

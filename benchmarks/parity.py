@@ -1,7 +1,7 @@
 """Parity with the public SiFi-GAN code: its generator and ours, on the same weights, excitation and features.
 
 The public generator is instantiated with seeded random weights, saved the way its trainer saves a checkpoint, imported
-with `sifigan_triton.checkpoint.import_voice`, and run beside the imported generator at full length. The result is a
+with `sifigan_triton.voice.importing`, and run beside the imported generator at full length. The result is a
 Markdown table on standard output; the exit status is 1 where a signal-to-noise ratio is below 110 dB.
 
 Needs a checkout of the public code (MIT licence), which is imported from its own folder, and `pip install h5py
@@ -44,9 +44,9 @@ from torch import Tensor, nn
 from preprocess.f0 import continuous_f0
 from preprocess.pipeline import condition
 from preprocess.voice import PdIndexing, Voice
-from sifigan_triton.checkpoint import import_voice
-from sifigan_triton.features import Features
-from sifigan_triton.voices import load_voice
+from sifigan_triton.features.features import Features
+from sifigan_triton.voice.folder import load_voice
+from sifigan_triton.voice.importing import import_voice
 
 REQUIRED_DB = 110.0
 GENERATOR_YAML = Path("sifigan/bin/config/generator/sifigan.yaml")

@@ -24,10 +24,10 @@ from benchmarks.tracks import recordings
 from postprocess import merge, to_pcm16
 from preprocess import Settings, preprocess, preprocess_tensors
 from preprocess.older_tensors import EXCITATION, FACTORS, FEATURES
-from sifigan_triton.build_options import BuildOptions
-from sifigan_triton.halo import crop_plan
-from sifigan_triton.measurement_data import Request
-from sifigan_triton.voices import random_voice
+from sifigan_triton.build.options import BuildOptions
+from sifigan_triton.features.requests import Request
+from sifigan_triton.network.crop_plan import crop_plan
+from sifigan_triton.voice.folder import random_voice
 
 LENGTHS = (100, 627, 2000, 6000, 20000, 60000)
 """Frames."""

@@ -3,7 +3,7 @@
     python -m benchmarks.precision_quality [--voice voices/demo]
 
 The full-length generator in PyTorch on the two recordings: FP16 with the sums of convolutions in FP32, as on matrix
-units (`sifigan_triton/emulation.py`); BF16 emulated (`benchmarks/bf16.py`), with BF16 operands of the convolutions and
+units (`network.precision`); BF16 emulated (`benchmarks/bf16.py`), with BF16 operands of the convolutions and
 with BF16 throughout. Each judged against the FP32 generator by the bounds of its precision.
 """
 
@@ -20,12 +20,11 @@ import torch
 from benchmarks.bf16 import Bf16
 from benchmarks.tracks import DATA
 from preprocess import Settings
-from sifigan_triton.emulation import WideSums
-from sifigan_triton.gate import Utterance, read_utterances
-from sifigan_triton.generator import Generator
-from sifigan_triton.precision import in_precision
+from sifigan_triton.build.gate import Utterance, read_utterances
+from sifigan_triton.network.generator import Generator
+from sifigan_triton.network.precision import WideSums, in_precision
 from sifigan_triton.quality import Pair, Verdict, bounds_for, judge
-from sifigan_triton.voices import load_voice
+from sifigan_triton.voice.folder import load_voice
 
 METRICS = {"snr": 1, "visqol": 3, "mcd": 3, "envelope": 3, "log_f0": 4, "vuv": 2}
 """Metric and decimals shown."""

@@ -27,12 +27,12 @@ from benchmarks.engine_cost import openvino_runner
 from benchmarks.tracks import Array, full_length, track_request
 from preprocess import Settings, Windows, preprocess
 from preprocess.f0 import continuous_f0
-from sifigan_triton.engine import NarrowingEngine
-from sifigan_triton.export import INPUTS, export_cpu_onnx, export_onnx, run_onnx
-from sifigan_triton.halo import crop_plan
+from sifigan_triton.network.crop_plan import crop_plan
+from sifigan_triton.network.export import INPUTS, export_cpu_onnx, export_onnx, run_onnx
+from sifigan_triton.network.narrowing_engine import NarrowingEngine
+from sifigan_triton.network.time_major_engine import TimeMajorEngine
 from sifigan_triton.quality import snr_db
-from sifigan_triton.time_major import TimeMajorEngine
-from sifigan_triton.voices import load_voice
+from sifigan_triton.voice.folder import load_voice
 
 
 def run_torch(engine: NarrowingEngine, windows: Windows) -> Array:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.tracks import track_request
-from sifigan_triton.build import BuildOptions, build
-from sifigan_triton.engines import ENGINES
-from sifigan_triton.measurement_data import Request
-from sifigan_triton.voices import RANDOM_CARD, random_voice, save_voice
+from sifigan_triton.build.build import BuildOptions, build
+from sifigan_triton.features.requests import Request
+from sifigan_triton.repository.engine_kinds import ENGINES
+from sifigan_triton.voice.folder import RANDOM_CARD, random_voice, save_voice
 
 ENGINE = ENGINES["openvino-fp32"]
 CHANNELS, WINDOW, F0_FLOOR = 64, 64, 200.0

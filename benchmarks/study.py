@@ -24,18 +24,18 @@ import torch
 
 from benchmarks.tracks import DATA, shipped
 from preprocess import Settings, preprocess
-from sifigan_triton.benchmark.document import Section
-from sifigan_triton.benchmark.machine import describe_machine
-from sifigan_triton.build import BuildOptions, build
-from sifigan_triton.build_options import all_engines, cpu_has_bf16
-from sifigan_triton.engines import ENGINES, EngineKind
-from sifigan_triton.halo import crop_plan
-from sifigan_triton.manifest import read_manifest
-from sifigan_triton.perf_analyzer import PerfResult, PerfSettings, run
-from sifigan_triton.repository import window_tensors
-from sifigan_triton.server import TritonServer
-from sifigan_triton.staging import VERSION, servable_models
-from sifigan_triton.voices import load_voice
+from sifigan_triton.build.build import BuildOptions, build
+from sifigan_triton.build.manifest import read_manifest
+from sifigan_triton.build.options import all_engines, cpu_has_bf16
+from sifigan_triton.measure.document import Section
+from sifigan_triton.measure.machine import describe_machine
+from sifigan_triton.measure.perf_analyzer import PerfResult, PerfSettings, run
+from sifigan_triton.network.crop_plan import crop_plan
+from sifigan_triton.repository.configs import window_tensors
+from sifigan_triton.repository.engine_kinds import ENGINES, EngineKind
+from sifigan_triton.repository.staging import VERSION, servable_models
+from sifigan_triton.server.triton_server import TritonServer
+from sifigan_triton.voice.folder import load_voice
 
 FRAMES = 627
 F0_FLOOR = 70.0

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import torch
 
 from preprocess import Voice, condition
-from sifigan_triton.generator import Generator
-from sifigan_triton.measurement_data import Request, read_requests
+from sifigan_triton.features.requests import Request, read_requests
+from sifigan_triton.network.generator import Generator
 
 Array = npt.NDArray[np.float32]
 DATA = Path(__file__).parent.parent / "measurement_data"

@@ -23,14 +23,14 @@ import numpy.typing as npt
 
 from benchmarks.tracks import DATA
 from benchmarks.window_pairs import print_pairs
-from sifigan_triton.build_options import GATE_DATA, BuildOptions
-from sifigan_triton.engines import ENGINES
-from sifigan_triton.voices import load_voice
-from sifigan_triton.window_choice.choice import Use, choose, rate, windows_to_measure
-from sifigan_triton.window_choice.distribution import Distribution, read_distribution
-from sifigan_triton.window_choice.engine_times import EngineTimes
-from sifigan_triton.window_choice.timing import time_engines
-from sifigan_triton.window_choice.trial_engine import TrialEngine, TrialMaker
+from sifigan_triton.build.options import GATE_DATA, BuildOptions
+from sifigan_triton.build.window_choice.choice import Use, choose, rate, windows_to_measure
+from sifigan_triton.build.window_choice.distribution import Distribution, read_distribution
+from sifigan_triton.build.window_choice.engine_times import EngineTimes
+from sifigan_triton.build.window_choice.timing import time_engines
+from sifigan_triton.build.window_choice.trial_engine import TrialEngine, TrialMaker
+from sifigan_triton.repository.engine_kinds import ENGINES
+from sifigan_triton.voice.folder import load_voice
 
 MOST_PARTS = 6
 """Of the smaller windows, only those are tried that are measured anyway."""

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from preprocess import Voice
-from sifigan_triton.halo import crop_plan
-from sifigan_triton.window_choice.choice import LARGEST, SMALLEST, Use, choose, rate
-from sifigan_triton.window_choice.engine_times import EngineTimes
-from sifigan_triton.window_choice.trial_engine import macs_of
+from sifigan_triton.build.window_choice.choice import LARGEST, SMALLEST, Use, choose, rate
+from sifigan_triton.build.window_choice.engine_times import EngineTimes
+from sifigan_triton.build.window_choice.trial_engine import macs_of
+from sifigan_triton.network.crop_plan import crop_plan
 
 Lengths = npt.NDArray[np.int64]
 Array = npt.NDArray[np.float64]

@@ -20,7 +20,7 @@ if [[ ! -e ${voice}/voice.json ]]; then
             "\`sifigan-triton import\`, or leave VOICE out" >&2
         exit 1
     fi
-    "${python}" -m sifigan_triton.cli random-voice --output "${voice}"
+    "${python}" -m sifigan_triton random-voice --output "${voice}"
 fi
 
 options=(--platform container --voice "${voice}" --output "${OUTPUT:-/models/repository}")

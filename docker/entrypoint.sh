@@ -31,7 +31,7 @@ chosen=$(python3 "${here}/select_models.py" --gpu "${gpu}" "${repository}" "${wa
 mapfile -t models <<<"${chosen}"
 
 if [[ ${gpu} == yes ]] && compgen -G "${repository}/*/1/model.plan" >/dev/null; then
-    PYTHONPATH=$(dirname "${here}") python3 -m sifigan_triton.trt.manifest "${repository}" >&2
+    PYTHONPATH=$(dirname "${here}") python3 -m sifigan_triton.build.tensorrt.manifest "${repository}" >&2
 fi
 
 echo "serving ${repository}: ${models[*]}" >&2

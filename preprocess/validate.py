@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from preprocess.errors import RequestError
 from preprocess.f0 import LOWEST_FLOOR_HZ, lowest_f0
 from preprocess.settings import Settings
+
+
+class RequestError(ValueError):
+    """A request holds something that cannot be synthesised; the message names tensor, expected, got and the fix."""
 
 
 def check_present(

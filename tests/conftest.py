@@ -12,13 +12,14 @@ import pytest
 import torch
 
 from preprocess import Settings, Voice
-from sifigan_triton import engine_build, export
-from sifigan_triton.build import BuildOptions, build
-from sifigan_triton.engines import ENGINES
-from sifigan_triton.generator import Generator
-from sifigan_triton.halo import crop_plan
-from sifigan_triton.server import TritonServer
-from sifigan_triton.voices import RANDOM_CARD, load_voice, random_voice, save_voice
+from sifigan_triton.build import engine_builder
+from sifigan_triton.build.build import BuildOptions, build
+from sifigan_triton.network import export
+from sifigan_triton.network.crop_plan import crop_plan
+from sifigan_triton.network.generator import Generator
+from sifigan_triton.repository.engine_kinds import ENGINES
+from sifigan_triton.server.triton_server import TritonServer
+from sifigan_triton.voice.folder import RANDOM_CARD, load_voice, random_voice, save_voice
 from tests.small_build import OPENVINO
 from tests.small_voice import small_voice
 
@@ -136,5 +137,5 @@ def exports(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(export, "export_dynamic_onnx", dynamic)
     monkeypatch.setattr(export, "export_torchscript", dynamic)
     passed = SimpleNamespace(passed=True, table=lambda: "all fine", as_dict=dict)
-    monkeypatch.setattr(engine_build, "judge_engine", lambda *arguments: passed)
+    monkeypatch.setattr(engine_builder, "judge_engine", lambda *arguments: passed)
     return calls

@@ -12,7 +12,7 @@ import yaml
 from torch import Tensor, nn
 
 from preprocess.voice import GeneratorConfig
-from sifigan_triton.generator import FilterUnit, Generator, SourceUnit
+from sifigan_triton.network.generator import FilterUnit, Generator, SourceUnit
 
 STATS = Path(__file__).parent / "data" / "stats.joblib"
 SMALL = GeneratorConfig(channels=32)

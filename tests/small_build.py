@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sifigan_triton.engines import ENGINES
+from sifigan_triton.repository.engine_kinds import ENGINES
 
 ROOT = Path(__file__).parent.parent
 OPENVINO, BF16, ONNX = ENGINES["openvino-fp32"], ENGINES["openvino-bf16"], ENGINES["onnx-fp32"]

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from preprocess import Settings, Voice, Windows, condition
 from preprocess.voice import PdIndexing
-from sifigan_triton.engine import NarrowingEngine
-from sifigan_triton.export import INPUTS
-from sifigan_triton.generator import Generator
-from sifigan_triton.halo import CropPlan, crop_plan
-from sifigan_triton.voices import random_voice
+from sifigan_triton.network.crop_plan import CropPlan, crop_plan
+from sifigan_triton.network.export import INPUTS
+from sifigan_triton.network.generator import Generator
+from sifigan_triton.network.narrowing_engine import NarrowingEngine
+from sifigan_triton.voice.folder import random_voice
 
 WINDOW, F0_FLOOR = 32, 400.0
 GAIN = 1.5

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from benchmarks.tracks import shipped
-from sifigan_triton.features import Features
+from sifigan_triton.features.features import Features
 from tests.conftest import ROOT, Deployment
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -54,7 +54,11 @@ def test_resynthesize_command(small_deployment: Deployment, tmp_path: Path) -> N
     arguments = shlex.split(command.replace("out/", f"{tmp_path}/"))[1:]
     arguments += ["--url", small_deployment.server.http_url]
     done = subprocess.run(
-        [sys.executable, "-m", "sifigan_triton.cli", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "sifigan_triton", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"mine.wav", "mine.png"}
@@ -68,7 +72,7 @@ def test_commands_parse() -> None:
             assert f"\n{words[1]}:" in (ROOT / "Makefile").read_text(encoding="utf-8")
             continue
         options = [word for word in words if word.startswith("--")]
-        program = ["build_engines.py"] if "build_engines.py" in words else ["-m", "sifigan_triton.cli", words[1]]
+        program = ["build_engines.py"] if "build_engines.py" in words else ["-m", "sifigan_triton", words[1]]
         shown = subprocess.run(
             [sys.executable, *program, "--help"], cwd=ROOT, capture_output=True, text=True, check=True
         ).stdout

@@ -10,9 +10,9 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from sifigan_triton.atomic import atomic_file
-from sifigan_triton.audio import AudioError
-from sifigan_triton.features import Features
+from sifigan_triton.features.audio import AudioError
+from sifigan_triton.features.features import Features
+from sifigan_triton.files import atomic_file
 from sifigan_triton.quality.bounds import Bounds, bounds_for, parse_bounds
 from sifigan_triton.quality.error import QualityError
 from sifigan_triton.quality.method import SAMPLE_RATE, Method

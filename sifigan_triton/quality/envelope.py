@@ -12,7 +12,7 @@ import numpy as np
 import pyworld
 from numpy.typing import NDArray
 
-from sifigan_triton.melcepstrum import sp2mc
+from sifigan_triton.features.melcepstrum import sp2mc
 
 AUDIBLE_RANGE_DB = 80.0
 """What lies further below the strongest frequency of the reference's frame is not compared: nobody hears it, while a

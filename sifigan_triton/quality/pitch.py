@@ -10,7 +10,7 @@ import pyworld
 from numpy.typing import NDArray
 
 from preprocess.voice import AnalysisSettings
-from sifigan_triton.analysis import highpass
+from sifigan_triton.features.analysis import highpass
 
 GROSS_ERROR = 0.2
 """Relative difference from which an F0 counts as another pitch and no longer as an inexact one: the customary bound of

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from preprocess import condition
-from sifigan_triton.voices import load_voice
+from sifigan_triton.voice.folder import load_voice
 from tests.demo_voice.toy import HOP
 from tools.train_demo_voice import export
 from tools.train_demo_voice.journal import CHECKPOINT_FILE, LOG_FILE, LossLog

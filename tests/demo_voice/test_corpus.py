@@ -13,7 +13,7 @@ import torch
 
 from preprocess import Voice
 from preprocess.voice import AnalysisSettings
-from sifigan_triton.analysis import analyze
+from sifigan_triton.features.analysis import analyze
 from tests.demo_voice.toy import HOP, RATE, tone
 from tools.train_demo_voice import augment
 from tools.train_demo_voice.contours import chanted, moved

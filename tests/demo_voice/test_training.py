@@ -16,8 +16,8 @@ import torch
 from preprocess import Voice
 from preprocess.excitation import make_excitation
 from preprocess.f0 import continuous_f0
-from sifigan_triton.generator import Generator
-from sifigan_triton.melcepstrum import mc2sp
+from sifigan_triton.features.melcepstrum import mc2sp
+from sifigan_triton.network.generator import Generator
 from tests.demo_voice.toy import CPU, HOP, PLAN, RATE
 from tests.small_voice import one_thread
 from tools.train_demo_voice.dataset import (

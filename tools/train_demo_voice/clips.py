@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from preprocess import Voice
-from sifigan_triton.analysis import analyze
-from sifigan_triton.audio import read_audio
-from sifigan_triton.features import Features
+from sifigan_triton.features.analysis import analyze
+from sifigan_triton.features.audio import read_audio
+from sifigan_triton.features.features import Features
 
 FloatArray = npt.NDArray[np.float64]
 

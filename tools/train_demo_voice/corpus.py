@@ -21,9 +21,9 @@ import torch
 from tqdm import tqdm
 
 from preprocess.voice import AnalysisSettings
-from sifigan_triton.analysis import analyze
-from sifigan_triton.atomic import atomic_file
-from sifigan_triton.features import Features
+from sifigan_triton.features.analysis import analyze
+from sifigan_triton.features.features import Features
+from sifigan_triton.files import atomic_file
 from tools.train_demo_voice import augment
 from tools.train_demo_voice.contours import chanted, moved
 from tools.train_demo_voice.scores import make_score

@@ -22,14 +22,14 @@ import torch
 from tqdm import tqdm
 
 from preprocess import Voice, condition
-from sifigan_triton.atomic import atomic_file
-from sifigan_triton.client import SifiganClient
-from sifigan_triton.features import Features
-from sifigan_triton.generator import Generator
+from sifigan_triton.client.client import SifiganClient
+from sifigan_triton.features.features import Features
+from sifigan_triton.files import atomic_file
+from sifigan_triton.network.generator import Generator
 from sifigan_triton.quality.comparison import compare
 from sifigan_triton.quality.method import Method
 from sifigan_triton.quality.pair import Pair
-from sifigan_triton.voices import load_voice
+from sifigan_triton.voice.folder import load_voice
 from tools.train_demo_voice.clips import Clip, held_out_clips, recorded_clip
 from tools.train_demo_voice.measures import world_resynthesis
 from tools.train_demo_voice.moves import FACTORS, Move, judge_move, move_table

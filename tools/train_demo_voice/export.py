@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 from preprocess import Voice
-from sifigan_triton.generator import Generator
-from sifigan_triton.voices import WEIGHTS_FILE, save_voice
+from sifigan_triton.network.generator import Generator
+from sifigan_triton.voice.folder import WEIGHTS_FILE, save_voice
 from tools.train_demo_voice.corpus import HOP_SIZE, SAMPLE_RATE
 from tools.train_demo_voice.journal import CHECKPOINT_FILE, LOG_FILE
 

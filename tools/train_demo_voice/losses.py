@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool1d, l1_loss, mse_loss
 
-from sifigan_triton.melcepstrum import mc2sp
+from sifigan_triton.features.melcepstrum import mc2sp
 from tools.train_demo_voice.targets import FEATURE_DELAY_FRAMES
 
 RESOLUTIONS = ((64, 32, 10), (128, 64, 20), (256, 64, 20), (512, 128, 40), (1024, 256, 80), (2048, 512, 160))

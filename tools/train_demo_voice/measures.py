@@ -7,9 +7,9 @@ import numpy.typing as npt
 import pyworld
 
 from preprocess import Voice
-from sifigan_triton.analysis import HIGHPASS_TAPS
-from sifigan_triton.features import Features
-from sifigan_triton.melcepstrum import mc2sp
+from sifigan_triton.features.analysis import HIGHPASS_TAPS
+from sifigan_triton.features.features import Features
+from sifigan_triton.features.melcepstrum import mc2sp
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 
-from sifigan_triton.atomic import atomic_file
+from sifigan_triton.files import atomic_file
 
 FloatArray = npt.NDArray[np.float32]
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyworld
 
 from preprocess import Voice
-from sifigan_triton.melcepstrum import frequency_transform
+from sifigan_triton.features.melcepstrum import frequency_transform
 from tools.train_demo_voice.pulses import pulse_train
 
 FFT_SIZE = 1024

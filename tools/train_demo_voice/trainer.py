@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from preprocess import Voice
-from sifigan_triton.atomic import atomic_file
-from sifigan_triton.generator import Generator
-from sifigan_triton.voices import random_voice
+from sifigan_triton.files import atomic_file
+from sifigan_triton.network.generator import Generator
+from sifigan_triton.voice.folder import random_voice
 from tools.train_demo_voice.dataset import Batch, Recording, draw_batch
 from tools.train_demo_voice.discriminators import Discriminators
 from tools.train_demo_voice.losses import (

@@ -1,7 +1,0 @@
-"""The error of everything that reads files of the public training code."""
-
-from preprocess.voice import VoiceError
-
-
-class CheckpointError(VoiceError):
-    """A file of the public training code is missing, malformed, unsafe or describes a generator not served here."""

@@ -1,0 +1,242 @@
+"""The command `sifigan-triton`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from sifigan_triton import __version__
+from sifigan_triton.cli import commands
+from sifigan_triton.repository.engine_kinds import ENGINES
+
+EPILOG = """a recording to your own pitch, with a server up (`make serve`, or `serve` after build_engines.py):
+  sifigan-triton resynthesize in.wav -o out.wav --f0-factor 1.26 --plot out.png
+the same in two steps, keeping the features:
+  sifigan-triton analyze in.wav -o features.npz
+  sifigan-triton synthesize features.npz -o out.wav
+a voice trained with the public SiFi-GAN code:
+  sifigan-triton import --checkpoint checkpoint-400000steps.pkl --stats train.joblib --generator sifigan.yaml \\
+      --output voices/mine
+  python build_engines.py --voice voices/mine
+does an engine of reduced precision sound the same?
+  sifigan-triton compare fp32.wav fp16.wav --precision fp16
+
+`sifigan-triton COMMAND --help` explains each command.
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    args = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        status: int | None = args.run(args)
+    except KeyboardInterrupt:
+        return 130
+    except (ValueError, OSError, RuntimeError) as error:
+        if args.verbose:
+            raise
+        print(f"sifigan-triton {args.command}: {error}", file=sys.stderr)
+        return 1
+    return status or 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sifigan-triton",
+        description="Pitch-controllable neural vocoder on NVIDIA Triton: WORLD features of any length to a waveform.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("-v", "--verbose", action="store_true", help="log progress, and show where an error arose")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, run: _Run, text: str) -> argparse.ArgumentParser:
+        sub = subparsers.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        sub.set_defaults(run=run)
+        return sub
+
+    _add_voice_commands(command)
+    _add_audio_commands(command)
+    _add_server_commands(command)
+    _add_benchmark(command)
+    return parser
+
+
+_Run = Callable[[argparse.Namespace], int | None]
+"""Runs a command; returns its exit status if that is not 0."""
+_Command = Callable[[str, _Run, str], argparse.ArgumentParser]
+
+
+def _add_voice_commands(command: _Command) -> None:
+    sub = command(
+        "import", commands.import_voice_files, "make a voice folder from the files of the public SiFi-GAN training code"
+    )
+    sub.add_argument("--checkpoint", type=Path, required=True, help="checkpoint-*.pkl")
+    sub.add_argument("--stats", type=Path, required=True, help="feature statistics, *.joblib")
+    sub.add_argument("--generator", type=Path, required=True, help="the generator's YAML")
+    _add_indexing(sub)
+    sub.add_argument("--name", help="name of the voice (default: the folder's)")
+    sub.add_argument("--license", type=Path, help="text file with the licence of the weights, for the voice's card")
+    sub.add_argument("--output", "-o", type=Path, required=True, help="voice folder to write")
+    sub.add_argument("--overwrite", action="store_true", help="replace a voice that is there already")
+
+    sub = command(
+        "random-voice", commands.random_voice, "make a voice of seeded random weights, to measure speed and rounding"
+    )
+    sub.add_argument("--channels", type=int, default=512, help="channels of the first layer (default: %(default)s)")
+    sub.add_argument("--seed", type=int, default=0, help="seed of the weights (default: %(default)s)")
+    _add_indexing(sub)
+    sub.add_argument("--output", "-o", type=Path, default=Path("voices/random"), help="default: %(default)s")
+
+
+def _add_indexing(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--pd-indexing",
+        choices=["reflect", "zero"],
+        default="reflect",
+        help="reflect for voices trained with the public code since March 2023 (default), zero with that of 2022",
+    )
+
+
+def _add_audio_commands(command: _Command) -> None:
+    sub = command(
+        "analyze", commands.analyze, "extract F0, mel-cepstrum and band aperiodicity from a recording (WORLD, SPTK)"
+    )
+    sub.add_argument("input", type=Path, metavar="IN.wav", help="WAV, FLAC or OGG, any rate and channel count")
+    sub.add_argument("-o", "--output", type=Path, required=True, metavar="F.npz")
+    _add_voice(sub)
+
+    sub = command("synthesize", commands.synthesize, "synthesise a feature file on a running server, with one call")
+    sub.add_argument("input", type=Path, metavar="F.npz", help="features, as `analyze` writes them")
+    _add_synthesis(sub)
+
+    sub = command("resynthesize", commands.synthesize, "analyse a recording and synthesise it on a running server")
+    sub.add_argument("input", type=Path, metavar="IN.wav", help="WAV, FLAC or OGG, any rate and channel count")
+    _add_voice(sub)
+    _add_synthesis(sub)
+
+    _add_compare(command)
+
+
+def _add_compare(command: _Command) -> None:
+    sub = command("compare", commands.compare, "say how much two recordings differ: a table of quality metrics")
+    sub.add_argument("reference", type=Path, metavar="REF.wav", help="WAV, FLAC or OGG of 24 kHz")
+    sub.add_argument("test", type=Path, metavar="TEST.wav", help="the same rate; for parity the same length")
+    sub.add_argument(
+        "--mode",
+        choices=["parity", "recording"],
+        default="parity",
+        help="parity (default): two engines of one voice on the same request; recording: a recording against a vocoder",
+    )
+    sub.add_argument("--precision", choices=["fp32", "fp16", "bf16"], help="hold it to the bounds of such an engine")
+    sub.add_argument(
+        "--bound",
+        action="append",
+        metavar="NAME=VALUE",
+        help="a bound, such as snr=45, repeatable; broken: exit status 1",
+    )
+    sub.add_argument("--features", type=Path, metavar="F.npz", help="features of the request: its F0 is used for both")
+    sub.add_argument(
+        "--range-db",
+        type=float,
+        default=80.0,
+        help="dB below a frame's strongest frequency that are compared by mcd and envelope (default: %(default)g)",
+    )
+    sub.add_argument("--json", type=Path, metavar="OUT.json", help="write all figures")
+
+
+def _add_voice(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--voice", type=Path, help="voice folder whose analysis settings to use (default: the usual ones)")
+
+
+def _add_synthesis(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.wav", help="16-bit WAV to write")
+    sub.add_argument("--f0-factor", type=float, default=1.0, help="factor on the pitch; 2 is an octave up (default: 1)")
+    sub.add_argument("--seed", type=int, default=0, help="seed of the excitation's noise (default: 0)")
+    sub.add_argument("--plot", type=Path, metavar="P.png", help="also draw waveform, spectrogram and F0")
+    sub.add_argument("--url", default="localhost:8000", help="host:port, or grpc://host:port (default: %(default)s)")
+    sub.add_argument("--model", default="sifigan", help="ensemble to call (default: %(default)s)")
+    sub.add_argument(
+        "--timeout", type=float, default=300.0, help="seconds to wait for the answer (default: %(default)g)"
+    )
+
+
+def _add_server_commands(command: _Command) -> None:
+    sub = command("serve", commands.serve, "run the Triton server of the nvidia-pytriton wheel in the foreground")
+    _add_repository(sub)
+    sub.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 is every one (default: %(default)s)"
+    )
+    sub.add_argument("--http-port", type=int, default=8000, help="0 picks a free one (default: %(default)s)")
+    sub.add_argument("--grpc-port", type=int, default=8001, help="default: %(default)s")
+    sub.add_argument("--metrics-port", type=int, default=8002, help="default: %(default)s")
+    sub.add_argument("--log", type=Path, help="file for the server's log")
+
+    sub = command(
+        "demo", commands.demo, "synthesise a recording at two pitches on a server of its own; writes out/*.wav, *.png"
+    )
+    _add_repository(sub)
+    sub.add_argument(
+        "--recording", type=Path, default=Path("measurement_data/vocadito_10.flac"), help="default: %(default)s"
+    )
+    sub.add_argument("--f0-factor", type=float, action="append", help="repeatable (default: 1.0 and 1.26)")
+    sub.add_argument("-o", "--output", type=Path, default=Path("out"), help="folder to write to (default: %(default)s)")
+
+    sub = command("perf", commands.perf, "measure the ensemble with NVIDIA's perf_analyzer, over HTTP and gRPC")
+    _add_repository(sub)
+    sub.add_argument(
+        "inputs",
+        type=Path,
+        nargs="*",
+        metavar="DATA.json",
+        help="default: measurement_data/short.json and frames-627.json",
+    )
+    sub.add_argument("--concurrency", type=int, action="append", help="repeatable (default: 1, 2 and 4)")
+    sub.add_argument("--requests", type=int, default=5, help="requests in a measurement window (default: %(default)s)")
+    sub.add_argument("--model", default="sifigan", help="default: %(default)s")
+
+
+def _add_benchmark(command: _Command) -> None:
+    sub = command(
+        "benchmark",
+        commands.benchmark,
+        "measure ensembles beside their bare engines: length x load x protocol in one interleaved run",
+    )
+    _add_repository(sub)
+    sub.add_argument("--engine", nargs="+", choices=list(ENGINES), metavar="NAME", help="default: all that are built")
+    sub.add_argument(
+        "--frames", type=int, nargs="+", default=[100, 627, 1820], help="frames of a request (default: 100 627 1820)"
+    )
+    sub.add_argument("--concurrency", type=int, nargs="+", default=[1, 4], help="clients (default: 1 4)")
+    sub.add_argument(
+        "--protocol",
+        nargs="+",
+        choices=["http", "grpc", "grpc-shm", "grpc-cuda"],
+        default=["http", "grpc", "grpc-shm"],
+        help="grpc-shm, grpc-cuda: tensors in system memory or the GPU's (default: http grpc grpc-shm)",
+    )
+    sub.add_argument(
+        "--utilization",
+        type=float,
+        nargs="*",
+        default=[0.5, 0.8],
+        help="Poisson arrivals of mixed lengths at these shares of one client's rate, over the last protocol "
+        "(default: 0.5 0.8)",
+    )
+    sub.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
+    sub.add_argument("--requests", type=int, default=6, help="of a row in a round, at least (default: %(default)s)")
+    sub.add_argument("--seed", type=int, default=0, help="of the arrivals (default: %(default)s)")
+    sub.add_argument(
+        "--recording", type=Path, default=Path("measurement_data/long.json"), help="its features (default: %(default)s)"
+    )
+    sub.add_argument("-o", "--output", type=Path, default=Path("build/benchmark"), help="default: %(default)s")
+    sub.add_argument("--document", type=Path, metavar="DOC.md", help="also write the table between its benchmark marks")
+
+
+def _add_repository(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--model-repository", type=Path, default=Path("model_repository"), help="default: %(default)s")

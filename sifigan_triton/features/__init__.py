@@ -1,0 +1,1 @@
+"""Recordings to acoustic features, and the files that hold them."""

@@ -1,0 +1,176 @@
+"""The figures of one case, over all rounds."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from sifigan_triton.client.step_statistics import StepStatistics, step_order
+from sifigan_triton.measure.case import Case, Slice
+from sifigan_triton.measure.load import Sample
+
+PERCENTILES = (50, 90, 95, 99)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The median over the rounds, the smallest and the largest."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Summarise the values of the rounds."""
+        return cls(statistics.median(values), min(values), max(values))
+
+    def __str__(self) -> str:
+        return f"{self.median:.3g} ({self.low:.3g}-{self.high:.3g})"
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """Mean times of one model in a request."""
+
+    queue_ms: float
+    compute_ms: float
+    """Gathering of inputs and handing out of outputs included."""
+    batch: float
+    """Requests in a call of the model."""
+
+
+class Row:
+    """A case and what its rounds saw."""
+
+    def __init__(
+        self,
+        case: Case,
+        slices: Sequence[Slice],
+        comparison: Sequence[Slice] | None,
+        seconds: float,
+        window: int | None,
+    ) -> None:
+        """Summarise.
+
+        Args:
+            case: what was measured.
+            slices: one a round.
+            comparison: the slices of the bare engine in the same rounds, if it ran.
+            seconds: seconds of audio a frame.
+            window: frames that a window of the engine yields; None for a dynamic engine.
+
+        """
+        self.case, self._slices, self._comparison = case, slices, comparison
+        self._seconds, self._window = seconds, window
+
+    @property
+    def requests_per_second(self) -> Spread:
+        """Requests answered a second."""
+        return self._spread(lambda one: len(one.samples) / one.seconds)
+
+    @property
+    def audio_seconds_per_second(self) -> Spread:
+        """Seconds of audio made a second, all clients together."""
+        return self._spread(lambda one: one.frames * self._seconds / one.seconds)
+
+    @property
+    def real_time_factor(self) -> float:
+        """Median latency a second of the request's audio."""
+        return float(np.median([s.latency_s / (s.frames * self._seconds) for s in self._samples]))
+
+    @property
+    def latency_ms(self) -> dict[str, float]:
+        """Percentiles of the latency, from when a request was due, over the requests of all rounds."""
+        values = np.percentile([1e3 * sample.latency_s for sample in self._samples], PERCENTILES)
+        return {f"p{name}": float(value) for name, value in zip(PERCENTILES, values, strict=True)}
+
+    @property
+    def against_bare(self) -> Spread | None:
+        """Throughput against that of the bare engine in the same round; None without one."""
+        if self._comparison is None:
+            return None
+        rates = [one.frames / one.seconds for one in self._slices]
+        bare = [one.frames / one.seconds for one in self._comparison]
+        return Spread.of([rate / other for rate, other in zip(rates, bare, strict=True)])
+
+    @property
+    def steps(self) -> dict[str, StepTime]:
+        """Mean times of each model in a request, in the order of the ensemble."""
+        times = {}
+        for name in sorted({name for one in self._slices for name in one.steps}, key=step_order):
+            done = [one.steps[name] for one in self._slices if name in one.steps]
+            requests = sum(step.requests for step in done)
+            queue_ms = 1e3 * sum(step.queue_s for step in done) / requests
+            compute_ms = 1e3 * sum(step.seconds + step.copy_s for step in done) / requests
+            times[name] = StepTime(queue_ms, compute_ms, requests / max(sum(step.executions for step in done), 1))
+        return times
+
+    @property
+    def outside_engine(self) -> float | None:
+        """Share of the mean latency in which a request neither waited for the engine nor was computed by it."""
+        engine = self.steps.get(self.case.kind.model)
+        if engine is None:
+            return None
+        mean_ms = 1e3 * statistics.fmean(sample.latency_s for sample in self._samples)
+        return 1.0 - (engine.queue_ms + engine.compute_ms) / mean_ms
+
+    @property
+    def computed_per_asked(self) -> float | None:
+        """Frames that the engine yielded for one that was asked for, by the server's own count."""
+        done = [one.steps.get(self.case.kind.model, StepStatistics(0, 0.0)).inferences for one in self._slices]
+        if not any(done):
+            return None
+        frames = sum(one.frames for one in self._slices)
+        return 1.0 if self._window is None else sum(done) * self._window / frames
+
+    @property
+    def cpu_per_audio_second(self) -> float:
+        """CPU seconds of the server a second of audio."""
+        return sum(one.cpu_s for one in self._slices) / (sum(one.frames for one in self._slices) * self._seconds)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Largest memory of the server's processes at the end of a round."""
+        return max(one.memory_bytes for one in self._slices)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything, the latencies of each round included, for JSON."""
+        bare = self.against_bare
+        return {
+            "engine": self.case.kind.name,
+            "frames": self.case.workload.name,
+            "protocol": self.case.protocol,
+            "load": self.case.load,
+            "clients": self.case.clients,
+            "utilization": self.case.utilization,
+            "requests_per_second": asdict(self.requests_per_second),
+            "audio_seconds_per_second": asdict(self.audio_seconds_per_second),
+            "real_time_factor": self.real_time_factor,
+            "latency_ms": self.latency_ms,
+            "against_bare": None if bare is None else asdict(bare),
+            "steps": {name: asdict(step) for name, step in self.steps.items()},
+            "outside_engine": self.outside_engine,
+            "computed_per_asked": self.computed_per_asked,
+            "cpu_per_audio_second": self.cpu_per_audio_second,
+            "memory_bytes": self.memory_bytes,
+            "rounds": [
+                {
+                    "seconds": one.seconds,
+                    "memory_bytes": one.memory_bytes,
+                    "samples": [{"frames": s.frames, "latency_ms": 1e3 * s.latency_s} for s in one.samples],
+                }
+                for one in self._slices
+            ],
+        }
+
+    @property
+    def _samples(self) -> list[Sample]:
+        return [sample for one in self._slices for sample in one.samples]
+
+    def _spread(self, value: Callable[[Slice], float]) -> Spread:
+        return Spread.of([value(one) for one in self._slices])

@@ -1,0 +1,1 @@
+"""The generator, and the narrowing engine that computes it exactly in windows."""

@@ -1,0 +1,1 @@
+"""What Triton mounts: configurations, adapters, runtimes, and the folders that hold them."""

@@ -1,0 +1,232 @@
+"""A Triton server on this machine, started from the `nvidia-pytriton` wheel on a model repository."""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import shutil
+import signal
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from sifigan_triton.server.guarded_process import GuardedProcess
+from sifigan_triton.server.log import explain
+from sifigan_triton.server.ports import PortLease
+from sifigan_triton.server.triton_wheel import ServerError, TritonWheel
+
+__all__ = ["ServerError", "TritonServer"]
+
+logger = logging.getLogger(__name__)
+
+SHM_BYTES = 8 * 2**20
+"""Shared memory that each Python model starts with: what 4,000 frames (20 s) need, so that only longer ones grow it."""
+_EXIT_TIMEOUT_S = 5
+_POLL_S = 0.1
+
+
+class TritonServer:
+    """A Triton server as a context manager: ready inside the `with` block, gone after it.
+
+    Several servers may run at once on different ports. A server and its model processes end with this process, however
+    that ends.
+    """
+
+    def __init__(
+        self,
+        model_repository: Path,
+        *,
+        host: str = "127.0.0.1",
+        http_port: int = 8000,
+        grpc_port: int = 8001,
+        metrics_port: int = 8002,
+        log_path: Path | None = None,
+        ready_timeout_s: float = 180.0,
+        models: Sequence[str] = (),
+        arguments: Sequence[str] = (),
+    ) -> None:
+        """Describe a server; `start` starts it.
+
+        Args:
+            model_repository: the folder with the models.
+            host: the address to listen on; "0.0.0.0" listens on all of the machine's addresses.
+            http_port: the port of the HTTP API; 0 picks a free one, here and for the other two.
+            grpc_port: the port of the gRPC API.
+            metrics_port: the port of the metrics.
+            log_path: where the server's log goes, overwritten by each start; a private file by default.
+            ready_timeout_s: how long, in seconds, `start` waits for all models to be loaded.
+            models: load only these models and what they are composed of; all models by default.
+            arguments: further command line arguments of `tritonserver`.
+
+        """
+        self.model_repository = Path(model_repository).resolve()
+        self.host = host
+        self._ports = PortLease(host, {"HTTP": http_port, "gRPC": grpc_port, "metrics": metrics_port})
+        self._asked_log_path = log_path
+        self._ready_timeout_s = ready_timeout_s
+        self._models = tuple(models)
+        self._arguments = tuple(arguments)
+        self._directory: Path | None = None
+        self._process: GuardedProcess | None = None
+        # How the names of its files in /dev/shm begin.
+        self.shm_prefix = f"sifigan_triton_{uuid.uuid4().hex[:12]}_"
+
+    @property
+    def http_url(self) -> str:
+        """Address of the HTTP API, as "127.0.0.1:8000"."""
+        return self._ports.url("HTTP")
+
+    @property
+    def grpc_url(self) -> str:
+        """Address of the gRPC API, as "127.0.0.1:8001"."""
+        return self._ports.url("gRPC")
+
+    @property
+    def metrics_url(self) -> str:
+        """Address of the metrics, as "127.0.0.1:8002"; Prometheus reads /metrics there."""
+        return self._ports.url("metrics")
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the running server, None when there is none."""
+        return None if self._process is None else self._process.pid
+
+    def start(self) -> None:
+        """Start the server and return when all its models are ready.
+
+        Raises:
+            ServerError: if the wheel or the repository is missing, a port is in use, a model does not load (naming the
+                model and its error) or the server is not ready in time. Nothing is left running then.
+
+        """
+        if self._process is not None:
+            raise ServerError(f"the server on {self.http_url} has been started already: stop it first")
+        if not self.model_repository.is_dir():
+            raise ServerError(
+                f"the model repository {self.model_repository} is no folder: run build_engines.py, which writes it"
+            )
+        wheel = TritonWheel.find()
+        started = time.monotonic()
+        try:
+            self._ports.acquire()
+            self._directory = Path(tempfile.mkdtemp(prefix="sifigan-triton-"))
+            self._launch(wheel, self._directory)
+            self._wait_until_ready(started)
+        except BaseException:
+            self.stop()
+            raise
+        logger.info("Triton serves %s on %s in %.1f s", self.model_repository, self.host, time.monotonic() - started)
+
+    def stop(self) -> None:
+        """Stop the server, politely at first, and remove what it left; does nothing when it is not running."""
+        if self._process is not None:
+            self._process.stop(_EXIT_TIMEOUT_S + 10.0)
+            self._process = None
+        if self._directory is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)
+            self._directory = None
+        self._ports.release()
+
+    def wait(self) -> None:
+        """Block until SIGINT or SIGTERM arrives, then stop the server. For the main thread.
+
+        Raises:
+            ServerError: if the server is not running or ends by itself, with the reason.
+
+        """
+        if self._process is None:
+            raise ServerError("the server is not running: start it first")
+        asked = threading.Event()
+        signals = (signal.SIGINT, signal.SIGTERM)
+        previous = {number: signal.signal(number, lambda *_: asked.set()) for number in signals}
+        try:
+            while not asked.wait(_POLL_S):
+                self._check_alive("ended by itself")
+        finally:
+            self.stop()
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def __enter__(self) -> TritonServer:
+        """Start the server."""
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop the server."""
+        self.stop()
+
+    def _launch(self, wheel: TritonWheel, directory: Path) -> None:
+        """Start the process."""
+        self._log_path = self._asked_log_path or directory / "triton.log"
+        self._log_path.parent.mkdir(parents=True, exist_ok=True)
+        self._process = GuardedProcess(
+            [str(wheel.binary), *self._flags(wheel, directory)],
+            wheel.environment(directory),
+            log=self._log_path,
+            folder=directory,
+            shm_prefix=self.shm_prefix,
+        )
+
+    def _flags(self, wheel: TritonWheel, directory: Path) -> list[str]:
+        """Return the command line arguments of the server."""
+        flags = {
+            "model-repository": self.model_repository,
+            "backend-directory": wheel.stage_backends(directory),
+            "cache-directory": wheel.caches,
+            "backend-config": f"python,shm-region-prefix-name={self.shm_prefix}",
+            "http-address": self.host,
+            "grpc-address": self.host,
+            "metrics-address": self.host,
+            "http-port": self._ports["HTTP"],
+            "grpc-port": self._ports["gRPC"],
+            "metrics-port": self._ports["metrics"],
+            "strict-readiness": "true",
+            "exit-timeout-secs": _EXIT_TIMEOUT_S,
+        }
+        chosen = ["--model-control-mode=explicit", *(f"--load-model={name}" for name in self._models)]
+        memory = f"--backend-config=python,shm-default-byte-size={SHM_BYTES}"
+        return [*(f"--{k}={v}" for k, v in flags.items()), memory, *(chosen if self._models else []), *self._arguments]
+
+    def _wait_until_ready(self, started: float) -> None:
+        """Ask the server until it says that all models are loaded."""
+        while not self._is_ready():
+            self._check_alive("did not start")
+            if time.monotonic() - started > self._ready_timeout_s:
+                raise self._failure(
+                    f"was not ready within {self._ready_timeout_s:g} s (a longer ready_timeout_s gives it more time)"
+                )
+            time.sleep(_POLL_S)
+
+    def _is_ready(self) -> bool:
+        """Ask once whether all models are loaded and the metrics, which start last, are there."""
+        return _answers(self.http_url, "/v2/health/ready") and _answers(self.metrics_url, "/metrics")
+
+    def _check_alive(self, what: str) -> None:
+        """Raise if the process has ended."""
+        if self._process is not None and self._process.exit_status is not None:
+            raise self._failure(f"{what} (exit status {self._process.exit_status})")
+
+    def _failure(self, what: str) -> ServerError:
+        """Return the error that tells what went wrong and what the log says."""
+        reasons = explain(self._log_path.read_text(encoding="utf-8", errors="replace"))
+        where = f"\nlog: {self._log_path}" if self._asked_log_path else ""
+        return ServerError(f"the Triton server on {self.model_repository} {what}: {reasons}{where}")
+
+
+def _answers(url: str, path: str) -> bool:
+    """Tell whether a GET succeeds; with http.client, because that goes through no proxy."""
+    connection = http.client.HTTPConnection(url, timeout=5.0)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

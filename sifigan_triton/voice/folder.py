@@ -1,0 +1,125 @@
+"""A voice folder: `voice.json`, `generator.safetensors` and a card."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from safetensors.torch import save as serialize
+from torch import nn
+
+from preprocess.voice import GeneratorConfig, PdIndexing, Statistics, Voice, VoiceError
+from sifigan_triton.files import atomic_file
+from sifigan_triton.network.generator import Generator
+
+VOICE_FILE = "voice.json"
+WEIGHTS_FILE = "generator.safetensors"
+CARD_FILE = "README.md"
+
+
+def save_voice(folder: Path, voice: Voice, generator: Generator, card: str) -> None:
+    """Write a voice folder; files of the same names are replaced, each in one step and `voice.json` last.
+
+    Args:
+        folder: the voice's folder, made if absent.
+        voice: the voice's constants.
+        generator: its weights.
+        card: Markdown text: what the voice is, where it comes from, its licence.
+
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: tensor.contiguous() for name, tensor in generator.state_dict().items()}
+    with atomic_file(folder / WEIGHTS_FILE) as file:
+        file.write(serialize(weights, metadata={"format": "pt"}))
+    for name, text in ((CARD_FILE, card), (VOICE_FILE, voice.to_json())):
+        with atomic_file(folder / name) as file:
+            file.write(text.encode())
+
+
+def load_voice(folder: Path) -> tuple[Voice, Generator]:
+    """Read a voice folder; nothing in it is executed.
+
+    Returns:
+        The constants, and the generator in evaluation mode with its weights, FP32.
+
+    Raises:
+        VoiceError: naming the file, if one is missing or the weights do not fit the constants.
+
+    """
+    voice = Voice.load(folder / VOICE_FILE)
+    path = folder / WEIGHTS_FILE
+    generator = Generator(voice.generator, voice.pd_indexing)
+    try:
+        generator.load_state_dict(load_file(path))
+    except (OSError, SafetensorError) as error:
+        raise VoiceError(f"{path}: {error}") from None
+    except RuntimeError as error:
+        raise VoiceError(f"{path} does not fit {VOICE_FILE}: {error}") from None
+    return voice, generator.eval().requires_grad_(False)
+
+
+def voice_hash(folder: Path) -> str:
+    """Return the SHA-256 of the voice's constants and weights, in hexadecimal."""
+    digest = hashlib.sha256()
+    for name in (VOICE_FILE, WEIGHTS_FILE):
+        digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def random_voice(
+    name: str = "random", channels: int = 512, seed: int = 0, pd_indexing: PdIndexing = "reflect"
+) -> tuple[Voice, Generator]:
+    """Make a voice of seeded random weights: it sounds like noise, but costs and rounds like a trained one.
+
+    The weights keep the variance of the signal through the network: with PyTorch's default initialisation the biases
+    drown the signal, and rounding errors weigh more than in a trained network. The statistics are round figures near
+    those of the recordings in `measurement_data`.
+    """
+    config = GeneratorConfig(channels=channels)
+    mcep = Statistics(
+        mean=(-6.0, 2.75, 0.0, 1.2, -0.25, 0.75, -0.4, 0.35, -0.3, *[0.0] * 31),
+        scale=tuple(round(1.3 * (order + 1) ** -0.83, 3) for order in range(40)),
+    )
+    bap = Statistics(mean=(-6.0, -3.0, -2.4), scale=(5.0, 2.3, 1.6))
+    provenance = {"weights": f"random, torch.manual_seed({seed})"}
+    voice = Voice(name, mcep, bap, config, pd_indexing=pd_indexing, provenance=provenance)
+    with torch.random.fork_rng(devices=[]):
+        generator = Generator(config, pd_indexing).eval().requires_grad_(False)
+        torch.manual_seed(seed)
+        _randomize(generator)
+    return voice, generator
+
+
+def _randomize(generator: Generator) -> None:
+    """Draw the weights from normal distributions that keep the variance of the signal; biases become zero."""
+    slope = generator.config.negative_slope
+    units = 3 * len(generator.config.upsample_scales)  # residual units in a row, about
+    for name, layer in generator.named_modules():
+        if not isinstance(layer, nn.Conv1d | nn.ConvTranspose1d):
+            continue
+        taps = 2 if isinstance(layer, nn.ConvTranspose1d) else layer.kernel_size[0]
+        gain = math.sqrt(2.0 / (1.0 + slope**2) / (taps * layer.in_channels))  # He et al. 2015
+        if "pitch_dependent" in name:
+            gain /= math.sqrt(3.0)  # its three taps are added
+        if "dilated" in name or "additional" in name:
+            gain /= math.sqrt(units)  # the end of a residual branch
+        if name == "excitation_conv":
+            gain *= 10.0  # the excitation's amplitude is 0.1
+        layer.weight.normal_(0.0, gain)
+        if layer.bias is not None:
+            layer.bias.zero_()
+    last = generator.output_conv.weight
+    last -= last.mean(dim=2, keepdim=True)  # no offset in the waveform
+    last *= 0.02  # a healthy level, far from saturation
+
+
+RANDOM_CARD = """# Random voice
+
+Seeded random weights in the shape of the SiFi-GAN generator. It makes noise, not speech: it serves to measure speed
+and rounding until a trained voice takes its place. Made by `sifigan-triton random-voice`; no licence applies to the
+numbers, the project's Apache-2.0 covers the command that makes them.
+"""

@@ -1,0 +1,179 @@
+"""The generator's YAML file of the public training code, in the form that hydra instantiates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from preprocess.voice import GeneratorConfig, VoiceError
+from sifigan_triton.voice import CheckpointError
+
+TARGET = "sifigan.models.SiFiGANGenerator"
+
+_SOURCE_DEFAULTS: dict[str, Any] = {
+    "resblock_kernel_size": 3,
+    "resblock_dilations": [1, [1, 2], [1, 2, 4], [1, 2, 4, 8]],  # the first is `(1)` in the public code: an int
+    "use_additional_convs": True,
+}
+_FILTER_DEFAULTS: dict[str, Any] = {
+    "resblock_kernel_sizes": [3, 5, 7],
+    "resblock_dilations": [[1, 3, 5], [1, 3, 5], [1, 3, 5]],
+    "use_additional_convs": False,
+}
+DEFAULTS: dict[str, Any] = {
+    "out_channels": 1,
+    "channels": 512,
+    "kernel_size": 7,
+    "upsample_scales": [5, 4, 3, 2],
+    "upsample_kernel_sizes": [10, 8, 6, 4],
+    "source_network_params": _SOURCE_DEFAULTS,
+    "filter_network_params": _FILTER_DEFAULTS,
+    "share_upsamples": False,
+    "share_downsamples": False,
+    "bias": True,
+    "nonlinear_activation": "LeakyReLU",
+    "nonlinear_activation_params": {"negative_slope": 0.1},
+    "use_weight_norm": True,
+}
+"""Default arguments of the public `SiFiGANGenerator`; `in_channels` has none."""
+
+
+class _Section:
+    """A mapping of the file; every getter names file, key, expected and got when it fails."""
+
+    def __init__(self, path: Path, values: Any, known: Mapping[str, Any], prefix: str = "") -> None:
+        self.path, self.prefix = path, prefix
+        if not isinstance(values, dict):
+            where = f"{prefix.rstrip('.')} is" if prefix else "holds"
+            raise CheckpointError(f"{path}: {where} {_short(values)}, expected a mapping such as 'in_channels: 43'")
+        unknown = sorted(str(key) for key in values if key not in known)
+        if unknown:
+            raise CheckpointError(
+                f"{path}: unknown key {prefix}{unknown[0]}, expected some of {', '.join(sorted(known))}"
+            )
+        self.values = values
+
+    def error(self, key: str, expected: str) -> CheckpointError:
+        """Describe a value that is not as expected."""
+        got = f"is {_short(self.values[key])}" if key in self.values else "is missing"
+        return CheckpointError(f"{self.path}: {self.prefix}{key} {got}, expected {expected}")
+
+    def whole(self, key: str) -> int:
+        """Return a whole number above zero."""
+        return self._whole(key, self.values.get(key))
+
+    def boolean(self, key: str) -> bool:
+        """Return true or false."""
+        value = self.values.get(key)
+        if not isinstance(value, bool):
+            raise self.error(key, "true or false")
+        return value
+
+    def wholes(self, key: str) -> tuple[int, ...]:
+        """Return a list of whole numbers."""
+        return self._wholes(key, self.values.get(key))
+
+    def lists(self, key: str) -> tuple[tuple[int, ...], ...]:
+        """Return a list of lists of whole numbers; a bare number stands for a list of one."""
+        value = self.values.get(key)
+        if not isinstance(value, list) or not value:
+            raise self.error(key, "a list of lists of whole numbers")
+        return tuple(self._wholes(key, [v] if isinstance(v, int) else v) for v in value)
+
+    def only(self, key: str, supported: object) -> None:
+        """Refuse any value but the one that is supported."""
+        value = self.values.get(key)
+        if value != supported or isinstance(value, bool) != isinstance(supported, bool):
+            raise self.error(key, f"{supported!r}, the only value served here")
+
+    def _whole(self, key: str, value: Any) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise self.error(key, "a whole number above zero")
+        return value
+
+    def _wholes(self, key: str, value: Any) -> tuple[int, ...]:
+        if not isinstance(value, list) or not value:
+            raise self.error(key, "a list of whole numbers")
+        return tuple(self._whole(key, v) for v in value)
+
+
+def read_generator_config(path: Path) -> GeneratorConfig:
+    """Read the hyperparameters of a SiFi-GAN generator; missing ones take the defaults of the public code.
+
+    Args:
+        path: a file such as `sifigan/bin/config/generator/sifigan.yaml` of the public code.
+
+    Raises:
+        CheckpointError: naming file, key, what was expected and what was got, if the file is not such a YAML file or
+            describes a network that is not served here.
+
+    """
+    raw = _read(path)
+    main = _Section(path, DEFAULTS | raw, {**DEFAULTS, "in_channels": None, "_target_": None})
+    main.only("out_channels", 1)
+    main.only("nonlinear_activation", "LeakyReLU")
+    main.boolean("use_weight_norm")
+    scales = main.wholes("upsample_scales")
+    main.only("upsample_kernel_sizes", [2 * scale for scale in scales])
+    # Inside a nested mapping the public code has no defaults: a key that is missing there is an error.
+    source = _Section(path, main.values["source_network_params"], _SOURCE_DEFAULTS, "source_network_params.")
+    filters = _Section(path, main.values["filter_network_params"], _FILTER_DEFAULTS, "filter_network_params.")
+    source.only("resblock_kernel_size", 3)
+    try:
+        return GeneratorConfig(
+            in_channels=main.whole("in_channels"),
+            channels=main.whole("channels"),
+            kernel_size=main.whole("kernel_size"),
+            upsample_scales=scales,
+            source_dilations=source.lists("resblock_dilations"),
+            source_additional_convs=source.boolean("use_additional_convs"),
+            filter_kernel_sizes=filters.wholes("resblock_kernel_sizes"),
+            filter_dilations=filters.lists("resblock_dilations"),
+            filter_additional_convs=filters.boolean("use_additional_convs"),
+            share_upsamples=main.boolean("share_upsamples"),
+            share_downsamples=main.boolean("share_downsamples"),
+            bias=main.boolean("bias"),
+            negative_slope=_negative_slope(path, main),
+        )
+    except CheckpointError:
+        raise
+    except VoiceError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Read the file and check what it instantiates."""
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise CheckpointError(f"{path}: holds {_short(raw)}, expected a mapping with _target_: {TARGET}")
+    if "_target_" not in raw:
+        fix = ": write the part under generator: into a file of its own" if "generator" in raw else ""
+        raise CheckpointError(f"{path}: _target_ is missing, expected {TARGET}{fix}")
+    if raw["_target_"] != TARGET:
+        raise CheckpointError(
+            f"{path}: _target_ is {_short(raw['_target_'])}, expected {TARGET}: other networks are not served here"
+        )
+    return raw
+
+
+def _negative_slope(path: Path, main: _Section) -> float:
+    """Return the slope of the leaky ReLU; an empty mapping takes PyTorch's default, as in the public code."""
+    known = {"negative_slope": 0.0, "inplace": False}
+    params = _Section(path, main.values["nonlinear_activation_params"], known, "nonlinear_activation_params.")
+    slope = params.values.get("negative_slope", 0.01)
+    if isinstance(slope, bool) or not isinstance(slope, int | float) or not 0.0 <= slope < 1.0:
+        raise params.error("negative_slope", "a number from 0 to below 1")
+    return float(slope)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,199 @@
+"""Statistics `.joblib` files, read without running code from them.
+
+`joblib.dump` writes a pickle in which every NumPy array is a `NumpyArrayWrapper` object followed by the array's raw
+bytes. The unpickler here admits the few globals that such a file needs and answers each with an inert stand-in, so
+nothing of NumPy, joblib or scikit-learn is called by the file, and neither of the last two has to be installed.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import math
+import pickle
+import re
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from sifigan_triton.voice import CheckpointError
+
+MAX_BYTES = 16 * 2**20
+"""Largest decompressed statistics file, in bytes; a real one has some 3,000."""
+
+_DECOMPRESSORS: dict[bytes, Callable[[io.BytesIO], Any]] = {
+    b"\x1f\x8b": lambda raw: gzip.GzipFile(fileobj=raw),
+    b"BZ": bz2.BZ2File,
+    b"\xfd7zXZ": lzma.LZMAFile,
+    b"\x5d\x00": lzma.LZMAFile,
+}
+
+
+class _StandIn:
+    """Takes the place of a global; a state it does not expect is refused, so nothing can be planted in it."""
+
+    def __setstate__(self, state: Any) -> None:
+        raise pickle.UnpicklingError(f"{type(self).__name__.lstrip('_')} has an unexpected state")
+
+
+class _NDArrayType(_StandIn):
+    """`numpy.ndarray`, only ever named as the type of an array."""
+
+
+class _DType(_StandIn):
+    """`numpy.dtype` of a number."""
+
+    def __init__(self, code: str, *_: bool) -> None:
+        if not (isinstance(code, str) and re.fullmatch(r"[fiu][1248]", code)):
+            raise pickle.UnpicklingError(f"array of dtype {code!r}, expected numbers such as 'f8'")
+        self.code = code
+        self.order = "="
+
+    def __setstate__(self, state: tuple[int, str]) -> None:
+        if state[1] not in ("<", ">", "|"):
+            raise pickle.UnpicklingError(f"array of byte order {state[1]!r}, expected '<', '>' or '|'")
+        self.order = state[1]
+
+    @property
+    def numpy(self) -> np.dtype[Any]:
+        return np.dtype(self.order + self.code)
+
+
+class _Array(_StandIn):
+    """An array or a scalar."""
+
+    array: npt.NDArray[Any]
+
+    def fill(self, data: bytes, dtype: _DType, shape: tuple[int, ...], order: str) -> None:
+        """Decode raw bytes."""
+        if len(data) != math.prod(shape) * dtype.numpy.itemsize:
+            raise pickle.UnpicklingError(f"{len(data)} bytes for an array of shape {shape}, the file is cut short")
+        self.array = np.frombuffer(bytes(data), dtype.numpy).reshape(shape, order="F" if order == "F" else "C")
+
+
+class _Scalar(_Array):
+    """`numpy.core.multiarray.scalar`."""
+
+    def __init__(self, dtype: _DType, data: bytes) -> None:
+        self.fill(data, dtype, (), "C")
+
+
+class _Buffer(_Array):
+    """`numpy.core.numeric._frombuffer`: an array of pickle protocol 5."""
+
+    def __init__(self, data: bytes, dtype: _DType, shape: tuple[int, ...], order: str) -> None:
+        self.fill(data, dtype, shape, order)
+
+
+class _Reconstructed(_Array):
+    """`numpy.core.multiarray._reconstruct`: an array of the pickle protocols before 5."""
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def __setstate__(self, state: tuple[int, tuple[int, ...], _DType, bool, bytes]) -> None:
+        _, shape, dtype, fortran, data = state
+        self.fill(data, dtype, shape, "F" if fortran else "C")
+
+
+class _WrappedArray(_Array):
+    """`joblib.numpy_pickle.NumpyArrayWrapper`: the array's bytes follow in the file, behind optional padding."""
+
+    stream: ClassVar[io.BytesIO]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        dtype, shape = state["dtype"], state["shape"]
+        if state.get("numpy_array_alignment_bytes") is not None:
+            self.stream.read(self.stream.read(1)[0])
+        self.fill(self.stream.read(math.prod(shape) * dtype.numpy.itemsize), dtype, shape, state["order"])
+
+
+class _StandardScaler(_StandIn):
+    """`sklearn.preprocessing.StandardScaler`."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.attributes = {k: v.array if isinstance(v, _Array) else v for k, v in state.items()}
+
+
+_ADMITTED: dict[tuple[str, str], type[_StandIn]] = {
+    ("numpy", "ndarray"): _NDArrayType,
+    ("numpy", "dtype"): _DType,
+    ("numpy.core.multiarray", "_reconstruct"): _Reconstructed,
+    ("numpy._core.multiarray", "_reconstruct"): _Reconstructed,  # NumPy 2
+    ("numpy.core.multiarray", "scalar"): _Scalar,
+    ("numpy._core.multiarray", "scalar"): _Scalar,
+    ("numpy.core.numeric", "_frombuffer"): _Buffer,
+    ("numpy._core.numeric", "_frombuffer"): _Buffer,
+    ("joblib.numpy_pickle", "NumpyArrayWrapper"): _WrappedArray,
+    ("sklearn.preprocessing._data", "StandardScaler"): _StandardScaler,
+    ("sklearn.preprocessing.data", "StandardScaler"): _StandardScaler,  # scikit-learn before 0.22
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    """Admits stand-ins only.
+
+    A `BytesIO` has no `peek`, so the unpickler takes no byte beyond the operation it runs (joblib closes the frame in
+    front of an array's bytes); the stand-in of the wrapper can therefore read those bytes from the same stream.
+    """
+
+    def __init__(self, stream: io.BytesIO) -> None:
+        super().__init__(stream)
+        self._wrapped_array = type("_WrappedArray", (_WrappedArray,), {"stream": stream})
+
+    def find_class(self, module: str, name: str) -> type[_StandIn]:
+        stand_in = _ADMITTED.get((module, name))
+        if stand_in is None:
+            raise pickle.UnpicklingError(
+                f"asks for the global {module}.{name}, expected NumPy arrays and StandardScalers only; nothing was "
+                "run: take the file that the public compute_statistics script writes"
+            )
+        return self._wrapped_array if stand_in is _WrappedArray else stand_in
+
+
+def load_scalers(path: Path) -> dict[str, dict[str, Any]]:
+    """Read a dictionary of scikit-learn StandardScalers as `joblib.dump` wrote it, compressed or not.
+
+    Args:
+        path: the file; plain, or compressed with zlib, gzip, bz2, lzma or xz. A plain pickle is read too.
+
+    Returns:
+        For each key the attributes of its scaler (`mean_`, `scale_`, `with_mean`, ...), arrays as NumPy arrays.
+
+    Raises:
+        CheckpointError: naming the file and the first global that is not admitted, or what is damaged.
+
+    """
+    try:
+        scalers = _Unpickler(io.BytesIO(_decompressed(path.read_bytes()))).load()
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror or error}") from None
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    except Exception as error:  # noqa: BLE001 - pickle documents no closed set of exceptions for damaged input
+        raise CheckpointError(f"{path}: not a statistics file, or damaged ({type(error).__name__}: {error})") from None
+    if not isinstance(scalers, dict):
+        raise CheckpointError(f"{path}: holds a {type(scalers).__name__}, expected a dictionary of StandardScalers")
+    return {
+        str(key): value.attributes
+        for key, value in scalers.items()
+        if isinstance(value, _StandardScaler) and hasattr(value, "attributes")
+    }
+
+
+def _decompressed(data: bytes) -> bytes:
+    """Return the pickle inside `data`, at most `MAX_BYTES`."""
+    if data[:1] == b"\x78":
+        out = zlib.decompressobj().decompress(data, MAX_BYTES + 1)
+    else:
+        opener = next((opener for magic, opener in _DECOMPRESSORS.items() if data.startswith(magic)), None)
+        out = data if opener is None else opener(io.BytesIO(data)).read(MAX_BYTES + 1)
+    if len(out) > MAX_BYTES:
+        raise pickle.UnpicklingError(f"more than {MAX_BYTES:,} bytes, expected the statistics of five features")
+    return out

@@ -1,0 +1,198 @@
+"""Dockerfile, compose.yaml and what goes into the image: linters, and whether they fit each other and the project.
+
+No container engine is used: the image itself is not built here.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import shutil
+import sys
+import tomllib
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import openvino
+import pytest
+import yaml
+
+from tests.container_scripts import DEFAULTS, DOCKER, ROOT, SCRIPTS, run
+
+DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+COMPOSE_TEXT = (ROOT / "compose.yaml").read_text(encoding="utf-8")
+COMPOSE: dict[str, Any] = yaml.safe_load(COMPOSE_TEXT)
+SERVERS = ("serve-cpu", "serve-gpu")
+
+
+def lint(name: str, *arguments: str | Path) -> None:
+    """Run a linter that is among the packages that the tests run with."""
+    program = shutil.which(name, path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    assert program, f"{name} is missing: requirements.lock has it, `make setup` installs it"
+    done = run(program, *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+# Linters
+
+
+def test_dockerfile_lint() -> None:
+    lint("hadolint", "--failure-threshold", "style", ROOT / "Dockerfile")
+
+
+def test_scripts_lint() -> None:
+    lint("shellcheck", "--enable=all", *SCRIPTS)
+
+
+def test_compose_follows_its_schema() -> None:
+    lint("check-jsonschema", "--builtin-schema", "vendor.compose-spec", ROOT / "compose.yaml")
+
+
+def test_what_the_image_runs_needs_no_newer_python_than_it_has() -> None:
+    """Release 24.10 has Python 3.10; the project itself needs 3.11."""
+    adapters = [ROOT / "sifigan_triton" / "adapters" / f"{name}_model.py" for name in ("preprocess", "postprocess")]
+    copied = [ROOT / path for path in copied_paths(DOCKERFILE.split(" AS serve")[1]) if path.endswith(".py")]
+    files = [ROOT / "preprocess", ROOT / "postprocess", *adapters, *copied]
+    lint("vermin", "--target=3.10-", "--violations", "--no-tips", *files)
+
+
+# Dockerfile
+
+
+def copied_paths(dockerfile: str = DOCKERFILE) -> list[str]:
+    """Return what a Dockerfile copies from the build context, but for the whole of it."""
+    lines = re.findall(r"^COPY (?!--from)(.*)$", dockerfile, re.MULTILINE)
+    return [source for line in lines for source in line.split()[:-1] if source != "."]
+
+
+def in_context(path: str) -> bool:
+    """Tell whether .dockerignore lets a path into the build context (its last matching line decides)."""
+    kept = True
+    for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines():
+        if line and not line.startswith("#"):
+            pattern = line.lstrip("!").replace("**/", "")
+            parents = itertools.accumulate(Path(path).parts, lambda a, b: f"{a}/{b}")
+            if any(fnmatch(name, pattern) for part in parents for name in (part, Path(part).name)):
+                kept = line.startswith("!")
+    return kept
+
+
+@pytest.mark.parametrize("path", copied_paths())
+def test_copied_file_is_there(path: str) -> None:
+    assert (ROOT / path).exists()
+    assert in_context(path)
+
+
+@pytest.mark.parametrize(
+    "path", ["build_engines.py", "preprocess/f0.py", "sifigan_triton/build/build.py", "voices/demo"]
+)
+def test_context_has_what_a_build_reads(path: str) -> None:
+    assert in_context(path)
+
+
+@pytest.mark.parametrize("path", [".git", ".env", ".venv", "model_repository", "out", "preprocess/__pycache__/f0.pyc"])
+def test_context_leaves_the_rest_out(path: str) -> None:
+    assert not in_context(path)
+
+
+def test_serving_stage_is_the_last_and_runs_as_the_images_user() -> None:
+    stages = re.findall(r"^FROM \S+(?: AS (\S+))?$", DOCKERFILE, re.MULTILINE)
+    assert stages[-1] == "serve"
+    users = re.findall(r"^USER (.*)$", DOCKERFILE.split(" AS serve")[1], re.MULTILINE)
+    assert users == ["1000:1000"]  # a number: Kubernetes cannot tell that a name is not root
+
+
+def test_versions_agree() -> None:
+    defaults = dict(re.findall(r"^ARG (\w+)=(\S*)$", DOCKERFILE, re.MULTILINE))
+    assert {key: DEFAULTS[key] for key in ("TRITON_VERSION", "TENSORRT_BINDINGS", "VOICE")} == {
+        key: defaults[key] for key in ("TRITON_VERSION", "TENSORRT_BINDINGS", "VOICE")
+    }
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    assert f"uv=={defaults['UV_VERSION']}" in lock
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["requires-python"].startswith(f">={defaults['PYTHON_VERSION']}")
+
+
+def test_openvino_reads_its_settings(tmp_path: Path) -> None:
+    """The image's OpenVINO is older; 2024.4.0 was tried by hand."""
+    plugin = Path(openvino.__file__).parent / "libs" / "libopenvino_intel_cpu_plugin.so"
+    settings = (DOCKER / "openvino-plugins.xml").read_text(encoding="utf-8").replace(plugin.name, str(plugin))
+    (tmp_path / "right.xml").write_text(settings, encoding="utf-8")
+    (tmp_path / "wrong.xml").write_text(settings.replace('"f32"', '"f33"'), encoding="utf-8")
+    core = openvino.Core(str(tmp_path / "right.xml"))
+    assert core.get_property("CPU", "INFERENCE_PRECISION_HINT") == openvino.Type.f32
+    with pytest.raises(RuntimeError, match="Wrong value f33 for property key INFERENCE_PRECISION_HINT"):
+        openvino.Core(str(tmp_path / "wrong.xml")).get_property("CPU", "INFERENCE_PRECISION_HINT")
+
+
+# compose.yaml
+
+
+def settled(value: Any, environment: dict[str, str]) -> Any:
+    """Return a part of compose.yaml with its variables replaced."""
+    if isinstance(value, dict):
+        return {key: settled(part, environment) for key, part in value.items()}
+    if isinstance(value, list):
+        return [settled(part, environment) for part in value]
+    if isinstance(value, str):
+        return re.sub(r"\$\{(\w+)(?::-([^}]*))?\}", lambda m: environment.get(m[1]) or m[2] or "", value)
+    return value
+
+
+def services(profile: str) -> dict[str, Any]:
+    """Return the services that `docker compose up` starts in a profile."""
+    every = settled(COMPOSE["services"], DEFAULTS)
+    return {name: service for name, service in every.items() if profile in service.get("profiles", [profile])}
+
+
+def test_up_alone_serves_on_the_cpu() -> None:
+    assert list(services(DEFAULTS["COMPOSE_PROFILES"])) == ["serve-cpu"]
+
+
+def test_gpu_profile_builds_then_serves() -> None:
+    started = services("gpu")
+    assert set(started) == {"serve-gpu", "build"}
+    assert started["serve-gpu"]["depends_on"] == {"build": {"condition": "service_completed_successfully"}}
+    for service in started.values():
+        (device,) = service["deploy"]["resources"]["reservations"]["devices"]
+        assert device["capabilities"] == ["gpu"]
+
+
+def test_build_writes_what_the_gpu_serves() -> None:
+    started = services("gpu")
+    assert started["build"]["volumes"] == ["models:/models"]
+    assert started["serve-gpu"]["volumes"] == ["models:/models:ro"]
+    for script in ("build_models.sh", "entrypoint.sh"):
+        assert "/models/repository}" in (DOCKER / script).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_server_is_confined(name: str) -> None:
+    service = settled(COMPOSE["services"][name], DEFAULTS)
+    assert service["ports"] == ["127.0.0.1:8000:8000", "127.0.0.1:8001:8001", "127.0.0.1:8002:8002"]
+    assert service["shm_size"] == "1gb"  # 64 MB, the default, is too little for long utterances
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["build"]["target"] == "serve"
+
+
+def test_every_variable_has_a_value() -> None:
+    names = set(re.findall(r"\$\{(\w+)\}", COMPOSE_TEXT))
+    assert names <= set(DEFAULTS)
+
+
+def test_build_arguments_are_those_of_the_dockerfile() -> None:
+    arguments = set(re.findall(r"^ARG (\w+)", DOCKERFILE, re.MULTILINE))
+    for service in COMPOSE["services"].values():
+        assert set(service.get("build", {}).get("args", {})) <= arguments
+
+
+def test_perf_mounts_and_runs_what_is_there() -> None:
+    perf = settled(COMPOSE["services"]["perf"], DEFAULTS)
+    mounts = dict(reversed(volume.removesuffix(":ro").split(":")) for volume in perf["volumes"])
+    folder, name = perf["entrypoint"][0].rsplit("/", 1)
+    assert os.access(ROOT / mounts[folder] / name, os.X_OK)
+    for default in ("short", "frames-627"):
+        assert (ROOT / mounts["/data"] / f"{default}.json").is_file()

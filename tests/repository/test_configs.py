@@ -1,0 +1,252 @@
+"""The `config.pbtxt` files agree with each other, with the voice, and with what is committed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2 as pb
+
+from preprocess import Settings, Windows, preprocess
+from sifigan_triton.build.options import BuildOptions
+from sifigan_triton.network.crop_plan import crop_plan
+from sifigan_triton.repository.configs import HEADER, render_configs, request_tensors, window_tensors
+from sifigan_triton.repository.engine_kinds import ENGINES, PLATFORMS, EngineKind, Platform
+from sifigan_triton.voice.folder import random_voice
+from tests.small_voice import random_features, small_settings, small_voice
+
+REPOSITORY = Path(__file__).parents[2] / "model_repository"
+SMALL = small_settings(small_voice()[0])[0]
+KINDS = list(ENGINES.values())
+TYPES = {"float32": pb.TYPE_FP32, "int32": pb.TYPE_INT32, "int64": pb.TYPE_INT64}
+
+Dims = tuple[int, ...]
+Signature = tuple[int, Dims]
+
+
+def parse(text: str) -> pb.ModelConfig:
+    return text_format.Parse(text, pb.ModelConfig())
+
+
+def configs(default: str = "openvino-fp32", platform: Platform = "wheel") -> dict[str, pb.ModelConfig]:
+    rendered = render_configs(SMALL, KINDS, ENGINES[default], platform)
+    return {name: parse(text) for name, text in rendered.items()}
+
+
+RENDERINGS = [
+    pytest.param(configs(default, platform), id=f"{platform}-{default}")
+    for platform in PLATFORMS
+    for default in ENGINES
+]
+"""Every rendering of the whole repository."""
+
+
+def shapes(config: pb.ModelConfig, dims: Dims) -> list[Dims]:
+    """Return the ways in which Triton reads dimensions: as they are, and with the batch axis of a batching model."""
+    return [dims, (-1, *dims) if config.max_batch_size > 0 else dims]
+
+
+def agree(one: list[Dims], other: list[Dims]) -> bool:
+    """Compare two tensors of an ensemble as Triton does when it loads one (core, `ValidateEnsembleConfig`)."""
+    return any(
+        len(a) == len(b) and all(x == y or -1 in (x, y) for x, y in zip(a, b, strict=True))
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def signatures(config: pb.ModelConfig, side: str) -> dict[str, Signature]:
+    """Return data type and dimensions, the batch axis included, of a model's inputs or outputs."""
+    return {tensor.name: (tensor.data_type, shapes(config, tuple(tensor.dims))[-1]) for tensor in getattr(config, side)}
+
+
+def default_settings() -> Settings:
+    options = BuildOptions(Path(), Path(), engines=())
+    voice, _ = random_voice(channels=512)
+    plan = crop_plan(voice, options.window, options.f0_floor)
+    return Settings(voice, plan.window, plan.halo, plan.f0_floor, options.max_batch_size)
+
+
+@pytest.mark.parametrize("rendered", RENDERINGS)
+def test_every_model_has_a_config_under_its_name(rendered: dict[str, pb.ModelConfig]) -> None:
+    engines = {name for kind in KINDS for name in (kind.model, kind.ensemble)}
+    assert set(rendered) >= {"sifigan", "preprocess", "preprocess-dynamic", "postprocess", *engines}
+    assert all(name == config.name for name, config in rendered.items())
+
+
+def test_text_says_where_it_comes_from() -> None:
+    assert all(text.startswith(HEADER) for text in render_configs(SMALL, KINDS, KINDS[0], "container").values())
+
+
+@pytest.mark.parametrize("rendered", RENDERINGS)
+def test_every_edge_of_every_ensemble_agrees(rendered: dict[str, pb.ModelConfig]) -> None:
+    ensembles = [config for config in rendered.values() if config.platform == "ensemble"]
+    assert len(ensembles) >= 1 + len(KINDS)
+    for ensemble in ensembles:
+        assert not ensemble.instance_group
+        assert not ensemble.HasField("optimization")
+        known = {t.name: (t.data_type, shapes(ensemble, tuple(t.dims))) for t in ensemble.input}
+        results = {t.name: (t.data_type, shapes(ensemble, tuple(t.dims))) for t in ensemble.output}
+        written, read = set(known), set(results)
+        for step in ensemble.ensemble_scheduling.step:
+            model = rendered[step.model_name]
+            assert model.max_batch_size == 0 or model.max_batch_size >= ensemble.max_batch_size
+            assert (
+                {t.name for t in model.input if not t.optional} <= set(step.input_map) <= {t.name for t in model.input}
+            )
+            assert set(step.output_map) <= {t.name for t in model.output}
+            sides = ((model.input, step.input_map, read), (model.output, step.output_map, written))
+            for ports, mapping, names in sides:
+                for port in (port for port in ports if port.name in mapping):
+                    name = mapping[port.name]
+                    names.add(name)
+                    signature = (port.data_type, shapes(model, tuple(port.dims)))
+                    for other in (known.setdefault(name, signature), results.get(name, signature)):
+                        where = f"{ensemble.name}: {step.model_name}.{port.name} -> {name}"
+                        assert signature[0] == other[0], where
+                        assert agree(signature[1], other[1]), where
+        assert written == read, f"{ensemble.name}: every tensor is made and used"
+
+
+@pytest.mark.parametrize("rendered", RENDERINGS)
+def test_an_engine_stands_between_preprocess_and_postprocess(rendered: dict[str, pb.ModelConfig]) -> None:
+    for kind in KINDS:
+        steps = [step.model_name for step in rendered[kind.ensemble].ensemble_scheduling.step]
+        assert steps == ["preprocess" if kind.static else "preprocess-dynamic", kind.model, "postprocess"]
+    default = rendered["sifigan"].ensemble_scheduling
+    assert default in [rendered[kind.ensemble].ensemble_scheduling for kind in KINDS]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_both_platforms_have_the_same_models_and_tensors(kind: EngineKind) -> None:
+    wheel, container = (configs(platform=platform) for platform in PLATFORMS)
+    assert set(wheel) == set(container)
+    for side in ("input", "output"):
+        one, other = signatures(wheel[kind.model], side), signatures(container[kind.model], side)
+        assert one == other
+
+
+@pytest.mark.parametrize(
+    ("engine", "backend", "file", "batch"),
+    [
+        ("pt-fp16", "pytorch", "model.pt", 128),
+        ("onnx-fp32", "onnxruntime", "model.onnx", 128),
+        ("trt-fp16", "tensorrt", "model.plan", 128),
+        ("openvino-fp32", "openvino", "model.onnx", 0),  # its backend makes the batch axis static
+    ],
+)
+def test_native_backends(engine: str, backend: str, file: str, batch: int) -> None:
+    config = configs(platform="container")[ENGINES[engine].model]
+    assert (config.backend, config.default_model_filename, config.max_batch_size) == (backend, file, batch)
+    assert len(config.instance_group) == 1
+
+
+def test_tensorrt_gets_graphs_pinned_memory_and_batches_that_fit() -> None:
+    settings = replace(SMALL, max_batch_size=6)
+    config = parse(render_configs(settings, KINDS, KINDS[0], "container")["sifigan-trt-fp16"])
+    assert config.optimization.cuda.graphs
+    assert config.optimization.input_pinned_memory.enable
+    assert list(config.dynamic_batching.preferred_batch_size) == [1, 2, 4]
+
+
+@pytest.mark.parametrize(
+    ("runtime", "processes", "batches"),
+    [("openvino", 2, False), ("trt", 1, True), ("onnx", 1, False), ("pt", 1, False)],
+)
+def test_what_concurrent_requests_get_from_the_wheel(runtime: str, processes: int, batches: bool) -> None:
+    config = configs()[ENGINES[f"{runtime}-fp32"].model]
+    assert config.instance_group[0].count == processes
+    assert config.HasField("dynamic_batching") == batches
+
+
+def test_only_bf16_asks_openvino_for_bf16() -> None:
+    rendered = configs(platform="container")
+    hints = {kind.name: rendered[kind.model].parameters["HINT_BF16"].string_value for kind in KINDS}
+    assert {name: hint for name, hint in hints.items() if hint} == {"openvino-bf16": "YES"}
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+@pytest.mark.parametrize("engines", [["pt-fp32"], ["openvino-fp32"]], ids=["dynamic", "static"])
+def test_only_what_is_needed_is_rendered(platform: Platform, engines: list[str]) -> None:
+    kind = ENGINES[engines[0]]
+    rendered = set(render_configs(SMALL, [kind], kind, platform))
+    preprocess_model = "preprocess" if kind.static else "preprocess-dynamic"
+    assert {"sifigan", kind.ensemble, kind.model, preprocess_model, "postprocess"} <= rendered
+    assert not {"preprocess", "preprocess-dynamic"} - {preprocess_model} & rendered
+
+
+def test_absent_inputs_reach_preprocess_which_says_what_is_missing() -> None:
+    rendered = configs()
+    optional = [{t.name for t in rendered[name].input if t.optional} for name in ("sifigan", "preprocess")]
+    assert optional == [{"f0", "mcep", "bap", "f0_factor", "seed", "repair"}] * 2
+
+
+def test_only_engines_batch() -> None:
+    batch = {name: config.max_batch_size for name, config in configs().items()}
+    engines = {kind.model: 128 for kind in KINDS}
+    assert {name: size for name, size in batch.items() if size and "tensors" not in name} == engines
+
+
+@pytest.mark.parametrize("static", [True, False], ids=["static", "dynamic"])
+def test_windows_fit_the_engine(static: bool) -> None:
+    mcep, bap = random_features(SMALL.voice, 50)
+    settings = replace(SMALL, dynamic=not static)
+    windows: Windows = preprocess(np.full(50, 500.0, np.float32), mcep, bap, settings)
+    count = 2 if static else 1
+    for tensor in window_tensors(SMALL, static):
+        values = getattr(windows, tensor.name)
+        assert agree([(count, *tensor.dims)], [values.shape])
+        assert tensor.data_type == TYPES[str(values.dtype)]
+
+
+def test_preprocess_takes_the_tensors_of_a_request() -> None:
+    expected = [("f0", (-1,)), ("mcep", (-1, 40)), ("bap", (-1, 3)), ("f0_factor", (1,)), ("seed", (1,))]
+    expected += [("repair", (1,))]
+    assert [(tensor.name, tensor.dims) for tensor in request_tensors(SMALL)] == expected
+
+
+def test_preprocess_knows_its_settings() -> None:
+    parameters = {key: value.string_value for key, value in configs()["preprocess"].parameters.items()}
+    assert parameters == {"window": "32", "halo": str(SMALL.halo), "f0_floor": "400.0", "max_batch_size": "128"} | {
+        "dynamic": "false"
+    }
+
+
+def test_dynamic_engines_have_no_halo_and_no_floor() -> None:
+    parameters = {key: value.string_value for key, value in configs()["preprocess-dynamic"].parameters.items()}
+    expected = {"window": "32", "halo": "0", "f0_floor": "1.0", "max_batch_size": "128", "dynamic": "true"}
+    assert parameters == expected
+
+
+def test_engines_know_their_precision() -> None:
+    precision = {kind.name: configs()[kind.model].parameters["precision"].string_value for kind in KINDS}
+    assert precision == {name: name.split("-")[1] for name in ENGINES}
+
+
+def test_the_default_allows_five_minutes() -> None:
+    settings = default_settings()
+    assert settings.seconds(settings.longest_frames) >= 300.0
+
+
+def committed() -> list[str]:
+    return sorted(path.parent.name for path in REPOSITORY.glob("*/config.pbtxt"))
+
+
+DEFAULT_MODELS = sorted(render_configs(default_settings(), [ENGINES["openvino-fp32"]], ENGINES["openvino-fp32"]))
+
+
+def test_the_default_models_are_committed() -> None:
+    assert set(DEFAULT_MODELS) <= set(committed())
+
+
+@pytest.mark.parametrize("model", DEFAULT_MODELS)
+def test_committed_config_is_that_of_the_default_build(model: str) -> None:
+    """On a CPU with BF16 the default build puts the BF16 engine behind the ensemble, and nothing else differs."""
+    text = (REPOSITORY / model / "config.pbtxt").read_text(encoding="utf-8")
+    renderings = [
+        render_configs(default_settings(), KINDS, ENGINES[engine])[model]
+        for engine in ("openvino-fp32", "openvino-bf16")
+    ]
+    assert text in renderings

@@ -1,0 +1,143 @@
+"""Staging folders, model folders that work alone, and publishing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import postprocess
+import preprocess
+from sifigan_triton.repository.staging import publish, stage_ensemble, stage_model, stage_package, staging_folder
+
+PREPROCESS = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import numpy as np
+from pathlib import Path
+import preprocess
+from preprocess import Settings, Voice
+assert Path(preprocess.__file__).is_relative_to(sys.argv[1]), preprocess.__file__
+voice = Voice.load(Path(sys.argv[2]))
+settings = Settings(voice, window=32, halo=50, f0_floor=100.0, max_batch_size=8)
+zeros = [np.zeros((40, width), np.float32) for width in (40, 3)]
+print(preprocess.preprocess(np.full(40, 200.0, np.float32), *zeros, settings).features.shape)
+foreign = [name for name in ("torch", "sifigan_triton", "tritonclient") if name in sys.modules]
+assert not foreign, foreign
+"""
+
+POSTPROCESS = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import numpy as np
+from pathlib import Path
+import postprocess
+assert Path(postprocess.__file__).is_relative_to(sys.argv[1]), postprocess.__file__
+print(postprocess.to_pcm16(postprocess.merge(np.ones((2, 1, 8), np.float32), 12)).shape)
+"""
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def run_isolated(code: str, cwd: Path, *arguments: Path) -> str:
+    """Run code in a Python that sees NumPy and the given folder, but neither this checkout nor the environment."""
+    command = [sys.executable, "-I", "-c", code, *map(str, arguments)]
+    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+def test_folder_lies_beside_the_output_and_goes_away(tmp_path: Path) -> None:
+    with staging_folder(tmp_path / "models") as folder:
+        write(folder / "x" / "1" / "model.py", "")
+        assert folder.parent == tmp_path  # Triton would take a folder among the models for one of them
+        assert folder.name.startswith(".models-staging-")
+    assert [path.name for path in tmp_path.iterdir()] == ["models"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
+def test_folder_goes_away_after_an_error(tmp_path: Path, error: type[BaseException]) -> None:
+    def interrupted() -> None:
+        with staging_folder(tmp_path / "models") as folder:
+            write(folder / "model.onnx", "half")
+            raise error
+
+    with pytest.raises(error):
+        interrupted()
+    assert [path.name for path in tmp_path.iterdir()] == ["models"]
+
+
+def test_folder_of_a_killed_build_is_removed_and_that_of_a_running_one_kept(tmp_path: Path) -> None:
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    killed, running = (tmp_path / f".models-staging-{pid}-abc" for pid in (ended.pid, os.getppid()))
+    write(killed / "model.onnx", "half")
+    write(running / "model.onnx", "half")
+    own = write(tmp_path / ".models-staging-notes" / "file", "a user's")
+    with staging_folder(tmp_path / "models"):
+        assert not killed.exists()
+    assert own.exists()
+    assert (running / "model.onnx").read_text() == "half"
+
+
+def test_publish_moves_new_and_changed_files_only(tmp_path: Path) -> None:
+    staging, output = tmp_path / "staging", tmp_path / "output"
+    for name, old, new in [("a", "same", "same"), ("b", "old", "new"), ("c", None, "new")]:
+        write(staging / name / "1" / "file", new)
+        if old is not None:
+            write(output / name / "1" / "file", old)
+    foreign = write(output / "b" / "2" / "file", "another version")
+    untouched = (output / "a" / "1" / "file").stat()
+    assert publish(staging, output) == [output / "b" / "1" / "file", output / "c" / "1" / "file"]
+    assert [(output / name / "1" / "file").read_text() for name in "abc"] == ["same", "new", "new"]
+    assert (output / "a" / "1" / "file").stat().st_ino == untouched.st_ino
+    assert foreign.read_text() == "another version"
+
+
+def test_published_file_is_replaced_not_rewritten(tmp_path: Path) -> None:
+    target = write(tmp_path / "output" / "m" / "file", "old engine")
+    write(tmp_path / "staging" / "m" / "file", "new engine")
+    with target.open() as held:  # as a server holds it
+        publish(tmp_path / "staging", tmp_path / "output")
+        assert held.read() == "old engine"
+    assert target.read_text() == "new engine"
+
+
+def test_ensemble_gets_a_version_folder_that_object_stores_keep(tmp_path: Path) -> None:
+    stage_ensemble(tmp_path / "staging", "sifigan", 'name: "sifigan"')
+    publish(tmp_path / "staging", tmp_path / "output")
+    assert any((tmp_path / "output" / "sifigan" / "1").iterdir())
+    assert (tmp_path / "output" / "sifigan" / "config.pbtxt").read_text() == 'name: "sifigan"'
+
+
+@pytest.mark.parametrize("adapter", ["preprocess_model.py", "postprocess_model.py", "engine_model.py"])
+def test_adapter_becomes_model_py(tmp_path: Path, adapter: str) -> None:
+    version = stage_model(tmp_path, "m", "", adapter)
+    assert version == tmp_path / "m" / "1"
+    assert "class TritonPythonModel" in (version / "model.py").read_text()
+
+
+def test_staged_packages_work_alone(tmp_path: Path) -> None:
+    versions = [stage_model(tmp_path, name, "", f"{name}_model.py") for name in ("preprocess", "postprocess")]
+    for version, package in zip(versions, (preprocess, postprocess), strict=True):
+        stage_package(version, package)
+    statistics = '{"name": "x", "mcep": {"mean": %s, "scale": %s}, "bap": {"mean": [0, 0, 0], "scale": [1, 1, 1]}}'
+    voice_file = write(versions[0] / "voice.json", statistics % ([0.0] * 40, [1.0] * 40))
+    assert run_isolated(PREPROCESS, tmp_path, versions[0], voice_file) == "(2, 43, 132)"
+    assert run_isolated(POSTPROCESS, tmp_path, versions[1]) == "(12,)"
+
+
+def test_staged_packages_hold_sources_only(tmp_path: Path) -> None:
+    names = ("preprocess", "postprocess")
+    versions = [stage_model(tmp_path, name, "", f"{name}_model.py") for name in names]
+    for version, package in zip(versions, (preprocess, postprocess), strict=True):
+        stage_package(version, package)
+    files = [path for version in versions for path in version.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} == {".py"}
