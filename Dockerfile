@@ -40,9 +40,10 @@ COPY docker/remove_compilers.sh /opt/sifigan/docker/
 RUN /opt/sifigan/docker/remove_compilers.sh && install -d -o 1000 -g 1000 /models
 # FP32 unless a model asks for BF16: by itself OpenVINO computes in BF16 where the CPU has it, and Triton's backend cannot ask for FP32.
 COPY docker/openvino-plugins.xml /opt/tritonserver/backends/openvino/plugins.xml
-COPY docker/entrypoint.sh docker/select_models.py docker/healthcheck.py /opt/sifigan/docker/
+COPY docker/entrypoint.sh docker/healthcheck.py /opt/sifigan/docker/
 COPY sifigan_triton/__init__.py /opt/sifigan/sifigan_triton/
-COPY sifigan_triton/build/tensorrt/__init__.py sifigan_triton/build/tensorrt/manifest.py /opt/sifigan/sifigan_triton/build/tensorrt/
+COPY sifigan_triton/repository/__init__.py sifigan_triton/repository/servable.py \
+    sifigan_triton/repository/tensorrt_plan.py /opt/sifigan/sifigan_triton/repository/
 COPY LICENSE NOTICE /opt/sifigan/
 COPY --from=engines /models/repository /opt/sifigan/models
 USER 1000:1000

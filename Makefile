@@ -12,7 +12,7 @@ TEST_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
-TYPED := preprocess postprocess sifigan_triton build_engines.py docker/select_models.py docker/healthcheck.py tools/train_demo_voice
+TYPED := preprocess postprocess sifigan_triton build_engines.py docker/healthcheck.py tools/train_demo_voice
 
 .DEFAULT_GOAL := help
 .PHONY: help check setup voice build demo serve perf bench study test lint format lock clean

@@ -33,7 +33,8 @@ from sifigan_triton.measure.perf_analyzer import PerfResult, PerfSettings, run
 from sifigan_triton.network.crop_plan import crop_plan
 from sifigan_triton.repository.configs import window_tensors
 from sifigan_triton.repository.engine_kinds import ENGINES, EngineKind
-from sifigan_triton.repository.staging import VERSION, servable_models
+from sifigan_triton.repository.servable import find_servable
+from sifigan_triton.repository.staging import VERSION
 from sifigan_triton.server.triton_server import TritonServer
 from sifigan_triton.voice.folder import load_voice
 
@@ -92,7 +93,7 @@ def measure(voice_folder: Path, folder: Path, requests: int, rounds: int) -> lis
     settings = Settings(voice, FRAMES, crop_plan(voice, FRAMES, F0_FLOOR).halo, F0_FLOOR, options.max_batch_size)
     rows = [Row(kind) for kind in kinds]
     how = PerfSettings(requests=requests)
-    models = servable_models(repository)
+    models = find_servable(repository).models
     with TritonServer(repository, http_port=0, grpc_port=0, metrics_port=0, models=models) as server:
         for number in range(1, rounds + 1):
             for row in rows:

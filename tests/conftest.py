@@ -18,6 +18,7 @@ from sifigan_triton.network import export
 from sifigan_triton.network.crop_plan import crop_plan
 from sifigan_triton.network.generator import Generator
 from sifigan_triton.repository.engine_kinds import ENGINES
+from sifigan_triton.repository.servable import find_servable
 from sifigan_triton.server.triton_server import TritonServer
 from sifigan_triton.voice.folder import RANDOM_CARD, load_voice, random_voice, save_voice
 from tests.small_build import OPENVINO
@@ -75,8 +76,9 @@ def _deploy(
     build(BuildOptions(folder, output, (engine,), None, window, f0_floor, max_batch_size=128))
     constants, generator = voice
     settings = Settings(constants, window, crop_plan(constants, window, f0_floor).halo, f0_floor, 128)
-    models = ("sifigan", "sifigan-tensors", "preprocess", "preprocess-tensors", "postprocess", engine.model)
-    with TritonServer(output, http_port=0, grpc_port=0, metrics_port=0, models=models) as server:
+    models = find_servable(output, ("sifigan", "sifigan-tensors")).models
+    ports = {"http_port": 0, "grpc_port": 0, "metrics_port": 0}
+    with TritonServer(output, models=models, client_shared_memory=True, **ports) as server:
         yield Deployment(server, settings, generator)
 
 

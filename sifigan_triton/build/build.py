@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 from collections.abc import Callable
@@ -12,9 +13,8 @@ import preprocess
 from preprocess import Settings
 from sifigan_triton.build.engine_builder import EngineBuilder, GateError
 from sifigan_triton.build.engine_maker import EngineMaker
-from sifigan_triton.build.manifest import Manifest, made_from, read_manifest, up_to_date, write_manifest
+from sifigan_triton.build.manifest import MANIFEST_FILE, Manifest, made_from, read_manifest, up_to_date, write_manifest
 from sifigan_triton.build.options import BuildError, BuildOptions
-from sifigan_triton.build.tensorrt.manifest import problems, read_machine
 from sifigan_triton.network.crop_plan import CropPlan, crop_plan
 from sifigan_triton.network.generator import Generator
 from sifigan_triton.network.precision import check_groups
@@ -30,7 +30,8 @@ from sifigan_triton.repository.staging import (
     stage_package,
     staging_folder,
 )
-from sifigan_triton.voice.folder import VOICE_FILE, load_voice
+from sifigan_triton.repository.tensorrt_plan import problems, read_machine
+from sifigan_triton.voice.folder import VOICE_FILE, load_voice, voice_hash
 
 __all__ = ["BuildError", "BuildOptions", "GateError", "build"]
 
@@ -106,6 +107,10 @@ def _stage_models(options: BuildOptions, settings: Settings, staging: Path) -> N
             version = stage_model(staging, name, config, adapter)
             stage_package(version, preprocess)
             (version / VOICE_FILE).write_text(settings.voice.to_json(), encoding="utf-8")
+            facts: dict[str, object] = {"voice": settings.voice.name, "voice_sha256": voice_hash(options.voice)}
+            if name != "preprocess-dynamic" and (name == "preprocess" or options.default.static):
+                facts |= {"window": settings.window, "halo": settings.halo, "f0_floor": settings.f0_floor}
+            (version / MANIFEST_FILE).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         elif name == "postprocess":
             stage_package(stage_model(staging, name, config, "postprocess_model.py"), postprocess)
         elif engine is None:

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 from preprocess.voice import Statistics, Voice
 
 if TYPE_CHECKING:
+    from sifigan_triton.repository.servable import Servable
     from sifigan_triton.server.triton_server import TritonServer
+
+OPEN_PORTS = """\
+These ports are open to every machine that reaches this one, without a password: whoever connects can use the
+vocoder, as much as they like. Loading models, tracing and logging are closed. This server (Triton 24.10) has
+known holes that later releases mend, so keep it off networks that you do not trust: what faces one is the
+container, on a current release, behind a proxy that limits who asks and how much."""
 
 # Each command imports what it needs itself: `--help` and `analyze` should not wait for torch.
 
@@ -44,27 +51,28 @@ def random_voice(args: argparse.Namespace) -> None:
 
 def serve(args: argparse.Namespace) -> None:
     """Run the server in the foreground."""
-    from sifigan_triton.build.tensorrt.manifest import check_repository
-    from sifigan_triton.repository.staging import servable_models
+    from sifigan_triton.repository.servable import find_servable
     from sifigan_triton.server.triton_server import TritonServer
 
-    problems = check_repository(args.model_repository)
-    models = servable_models(args.model_repository, without={line.partition(":")[0] for line in problems})
-    if problems and "sifigan" not in models:
-        raise RuntimeError("\n".join(problems))
-    for line in problems:
-        print(f"left out, with the ensembles around it: {line}")
+    servable = find_servable(args.model_repository)
+    for name, reason in sorted(servable.left_out.items()):
+        print(f"left out: {name}: {reason}")
+    for note in servable.notes:
+        print(f"note: {note}")
     with TritonServer(
-        args.model_repository,
+        servable.repository,
         host=args.host,
         http_port=args.http_port,
         grpc_port=args.grpc_port,
         metrics_port=args.metrics_port,
         log_path=args.log,
-        models=models,
+        models=servable.models,
+        client_shared_memory=args.client_shared_memory,
     ) as server:
+        if not server.is_local:
+            print(OPEN_PORTS)
         print(f"serving {args.model_repository}: HTTP {server.http_url}, gRPC {server.grpc_url}, metrics "
-              f"{server.metrics_url}; Ctrl-C stops", flush=True)  # fmt: skip
+              f"{server.metrics_url}; log {args.log}; Ctrl-C stops", flush=True)  # fmt: skip
         server.wait()
 
 
@@ -106,13 +114,12 @@ def demo(args: argparse.Namespace) -> None:
     """Synthesise a recording at two pitches on a server of its own."""
     from sifigan_triton.cli.demo import format_rows, run_demo
     from sifigan_triton.client.client import SifiganClient
+    from sifigan_triton.repository.servable import MAIN, find_servable
 
-    voice = Voice.load(args.model_repository / "preprocess" / "1" / "voice.json")
+    servable = find_servable(args.model_repository, [MAIN])
+    voice = Voice.load(servable.first_step() / "voice.json")
     print(f"starting Triton on {args.model_repository} ...", flush=True)
-    with (
-        _private_server(args.model_repository) as server,
-        SifiganClient(server.http_url) as client,
-    ):
+    with private_server(servable) as server, SifiganClient(server.http_url) as client:
         rows = run_demo(client, args.recording, voice, args.output, args.f0_factor or [1.0, 1.26], _say)
     print(format_rows(rows))
 
@@ -120,9 +127,10 @@ def demo(args: argparse.Namespace) -> None:
 def perf(args: argparse.Namespace) -> None:
     """Measure the ensemble with perf_analyzer."""
     from sifigan_triton.measure.perf import PerfSettings, format_table, measure
+    from sifigan_triton.repository.servable import find_servable
 
     inputs = args.inputs or [Path("measurement_data", name) for name in ("short.json", "frames-627.json")]
-    with _private_server(args.model_repository) as server:
+    with private_server(find_servable(args.model_repository, [args.model])) as server:
         rows = measure(
             server.http_url,
             server.grpc_url,
@@ -163,13 +171,18 @@ def benchmark(args: argparse.Namespace) -> None:
     print(f"{args.output}: benchmark.json, benchmark.md, benchmark.png")
 
 
-def _private_server(model_repository: Path) -> TritonServer:
-    """Return a server on free ports."""
-    from sifigan_triton.repository.staging import servable_models
+def private_server(servable: Servable, client_shared_memory: bool = False) -> TritonServer:
+    """Return a server on free ports, for this machine alone."""
     from sifigan_triton.server.triton_server import TritonServer
 
-    models = servable_models(model_repository)
-    return TritonServer(model_repository, http_port=0, grpc_port=0, metrics_port=0, models=models)
+    return TritonServer(
+        servable.repository,
+        http_port=0,
+        grpc_port=0,
+        metrics_port=0,
+        models=servable.models,
+        client_shared_memory=client_shared_memory,
+    )
 
 
 def _say(line: str) -> None:

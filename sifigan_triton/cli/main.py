@@ -170,12 +170,24 @@ def _add_server_commands(command: _Command) -> None:
     sub = command("serve", commands.serve, "run the Triton server of the nvidia-pytriton wheel in the foreground")
     _add_repository(sub)
     sub.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 is every one (default: %(default)s)"
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on; 0.0.0.0 is every one: whoever reaches the ports may use the vocoder, without a "
+        "password; put a proxy in front (default: %(default)s, this machine alone)",
     )
     sub.add_argument("--http-port", type=int, default=8000, help="0 picks a free one (default: %(default)s)")
     sub.add_argument("--grpc-port", type=int, default=8001, help="default: %(default)s")
     sub.add_argument("--metrics-port", type=int, default=8002, help="default: %(default)s")
-    sub.add_argument("--log", type=Path, help="file for the server's log")
+    sub.add_argument(
+        "--log", type=Path, default=Path("out/triton.log"), help="file for the server's log (default: %(default)s)"
+    )
+    sub.add_argument(
+        "--client-shared-memory",
+        action="store_true",
+        help="let clients on this machine hand tensors over in shared memory (SifiganClient's shared_memory): less "
+        "copying; but whoever reaches the ports may then read and overwrite what other clients hand over, "
+        "their audio included. Off by default",
+    )
 
     sub = command(
         "demo", commands.demo, "synthesise a recording at two pitches on a server of its own; writes out/*.wav, *.png"

@@ -6,7 +6,7 @@ import filecmp
 import os
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -64,26 +64,6 @@ def stage_ensemble(folder: Path, name: str, config: str) -> None:
     """Make the folder of an ensemble: Triton loads no model without a version folder, not even an ensemble."""
     version = stage_model(folder, name, config, None)
     (version / "README").write_text("An ensemble has no files, and object stores have no empty folders.\n")
-
-
-def servable_models(repository: Path, without: Collection[str] = ()) -> list[str]:
-    """Return the models of a repository that are built: those with a version folder.
-
-    Models `without`, and the ensembles around them, are left out.
-
-    The `config.pbtxt` of an engine that has not been built keeps a whole server from starting, unless the others are
-    named.
-    """
-    built = {
-        config.parent.name: config.read_text(encoding="utf-8")
-        for config in repository.glob("*/config.pbtxt")
-        if (config.parent / VERSION).is_dir()
-    }
-    return sorted(
-        name
-        for name, text in built.items()
-        if name not in without and not any(f'model_name: "{left_out}"' in text for left_out in without)
-    )
 
 
 def stage_package(version: Path, package: ModuleType) -> None:

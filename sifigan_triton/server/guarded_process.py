@@ -44,13 +44,17 @@ class GuardedProcess:
             self._process = subprocess.Popen(
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
-        self._watchdog = subprocess.Popen(
-            ["/bin/sh", "-c", _WATCHDOG, "sh", str(self.pid), str(folder), shm_prefix],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        try:
+            self._watchdog = subprocess.Popen(
+                ["/bin/sh", "-c", _WATCHDOG, "sh", str(self.pid), str(folder), shm_prefix],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        except BaseException:  # such as too many processes: nothing unguarded stays
+            self._end_group()
+            raise
 
     @property
     def pid(self) -> int:
@@ -70,11 +74,15 @@ class GuardedProcess:
             self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             logger.warning("process %d did not end within %g s of SIGTERM: killing it", self.pid, timeout_s)
+        self._end_group()
+        self._watchdog.communicate(b"done\n")
+
+    def _end_group(self) -> None:
+        """Kill what is left of the process and all that it started, and remove what it left in shared memory."""
         try:
             os.killpg(self.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass  # nothing is left of the group
         self._process.wait()
-        self._watchdog.communicate(b"done\n")
         for region in Path("/dev/shm").glob(f"{self._shm_prefix}*"):
             region.unlink(missing_ok=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import ipaddress
 import logging
+import secrets
 import shutil
 import signal
 import tempfile
@@ -14,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
+from sifigan_triton.repository.servable import link_models, with_steps
 from sifigan_triton.server.guarded_process import GuardedProcess
 from sifigan_triton.server.log import explain
 from sifigan_triton.server.ports import PortLease
@@ -26,6 +29,10 @@ logger = logging.getLogger(__name__)
 SHM_BYTES = 8 * 2**20
 """Shared memory that each Python model starts with: what 4,000 frames (20 s) need, so that only longer ones grow it."""
 _EXIT_TIMEOUT_S = 5
+CLOSED = ("model-repository", "trace", "logging")
+"""Groups of Triton's API that nobody needs who asks for audio: they load code, write files and unload models."""
+SHARED_MEMORY = "shared-memory"
+"""The group in which clients register memory: who may register may read and write what other clients registered."""
 _POLL_S = 0.1
 
 
@@ -47,6 +54,7 @@ class TritonServer:
         log_path: Path | None = None,
         ready_timeout_s: float = 180.0,
         models: Sequence[str] = (),
+        client_shared_memory: bool = False,
         arguments: Sequence[str] = (),
     ) -> None:
         """Describe a server; `start` starts it.
@@ -60,6 +68,8 @@ class TritonServer:
             log_path: where the server's log goes, overwritten by each start; a private file by default.
             ready_timeout_s: how long, in seconds, `start` waits for all models to be loaded.
             models: load only these models and what they are composed of; all models by default.
+            client_shared_memory: whether clients may hand over tensors in shared memory; whoever may can read other
+                clients' audio.
             arguments: further command line arguments of `tritonserver`.
 
         """
@@ -69,6 +79,7 @@ class TritonServer:
         self._asked_log_path = log_path
         self._ready_timeout_s = ready_timeout_s
         self._models = tuple(models)
+        self._client_shared_memory = client_shared_memory
         self._arguments = tuple(arguments)
         self._directory: Path | None = None
         self._process: GuardedProcess | None = None
@@ -89,6 +100,14 @@ class TritonServer:
     def metrics_url(self) -> str:
         """Address of the metrics, as "127.0.0.1:8002"; Prometheus reads /metrics there."""
         return self._ports.url("metrics")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only programs of this machine reach it."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
 
     @property
     def pid(self) -> int | None:
@@ -177,7 +196,7 @@ class TritonServer:
     def _flags(self, wheel: TritonWheel, directory: Path) -> list[str]:
         """Return the command line arguments of the server."""
         flags = {
-            "model-repository": self.model_repository,
+            "model-repository": self._link(directory / "models"),
             "backend-directory": wheel.stage_backends(directory),
             "cache-directory": wheel.caches,
             "backend-config": f"python,shm-region-prefix-name={self.shm_prefix}",
@@ -189,10 +208,23 @@ class TritonServer:
             "metrics-port": self._ports["metrics"],
             "strict-readiness": "true",
             "exit-timeout-secs": _EXIT_TIMEOUT_S,
+            "model-control-mode": "none",
+            **self._closed_doors(),
         }
-        chosen = ["--model-control-mode=explicit", *(f"--load-model={name}" for name in self._models)]
         memory = f"--backend-config=python,shm-default-byte-size={SHM_BYTES}"
-        return [*(f"--{k}={v}" for k, v in flags.items()), memory, *(chosen if self._models else []), *self._arguments]
+        return [*(f"--{key}={value}" for key, value in flags.items()), memory, *self._arguments]
+
+    def _link(self, folder: Path) -> Path:
+        """Make the folder of links that the server reads: with control mode `none` it loads all that stands there."""
+        repository = self.model_repository
+        names = with_steps(repository, self._models) if self._models else (p.name for p in repository.iterdir())
+        return link_models(repository, names, folder)
+
+    def _closed_doors(self) -> dict[str, str]:
+        """Return the flags that close groups of the API, with a key that nobody learns."""
+        groups = ",".join(CLOSED if self._client_shared_memory else (*CLOSED, SHARED_MEMORY))
+        rule = f"{groups}:closed={secrets.token_hex(16)}"
+        return {"http-restricted-api": rule, "grpc-restricted-protocol": rule}
 
     def _wait_until_ready(self, started: float) -> None:
         """Ask the server until it says that all models are loaded."""

@@ -15,12 +15,12 @@ from postprocess import merge
 from preprocess import condition, preprocess
 from sifigan_triton.build.build import BuildError, BuildOptions, build
 from sifigan_triton.build.engine_maker import EngineMaker
-from sifigan_triton.build.tensorrt.manifest import Gpu, Machine
 from sifigan_triton.network import export
 from sifigan_triton.quality import snr_db
 from sifigan_triton.repository.configs import window_tensors
 from sifigan_triton.repository.engine_kinds import ENGINES
 from sifigan_triton.repository.runtimes import load_engine
+from sifigan_triton.repository.tensorrt_plan import Gpu, Machine
 from sifigan_triton.voice.folder import load_voice, save_voice
 from tests.small_build import BF16, ONNX, OPENVINO, contents, leftovers
 from tests.small_voice import one_thread, random_features, run_generator, small_settings, small_voice

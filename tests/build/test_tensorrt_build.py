@@ -15,8 +15,8 @@ from preprocess import Settings
 from sifigan_triton.build.tensorrt import build as trt_build
 from sifigan_triton.build.tensorrt.build import Plan, build_plan
 from sifigan_triton.build.tensorrt.library import TensorRTError, load_tensorrt_rtx
-from sifigan_triton.build.tensorrt.manifest import Gpu
 from sifigan_triton.build.tensorrt.progress import Progress
+from sifigan_triton.repository.tensorrt_plan import Gpu
 from tests.small_voice import small_settings, small_voice
 
 FLOAT, HALF, INT32 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT32

@@ -20,9 +20,11 @@ from tests.container_scripts import DOCKER, fake, run
 
 
 def add_model(repository: Path, name: str, config: str = "", built: bool = True) -> None:
-    """Add a model to a repository."""
+    """Add a model of one voice to a repository."""
     (repository / name / ("1" if built else "")).mkdir(parents=True)
     (repository / name / "config.pbtxt").write_text(config, encoding="utf-8")
+    if built:
+        (repository / name / "1" / "manifest.json").write_text('{"voice": "a", "voice_sha256": "a"}')
 
 
 def ensemble(*steps: str) -> str:
@@ -38,12 +40,13 @@ def repository(tmp_path: Path) -> Path:
     """An engine for the CPU behind `sifigan`, one for the GPU, one that is not built, and their ensembles."""
     folder = tmp_path / "baked"
     add_model(folder, "preprocess")
+    add_model(folder, "postprocess")
     add_model(folder, "sifigan-a")
     add_model(folder, "sifigan-trt-fp16", GPU_GROUP)
     add_model(folder, "sifigan-b", built=False)
-    add_model(folder, "sifigan", ensemble("preprocess", "sifigan-a"))
-    add_model(folder, "sifigan-ensemble-trt-fp16", ensemble("preprocess", "sifigan-trt-fp16"))
-    add_model(folder, "sifigan-ensemble-b", ensemble("preprocess", "sifigan-b"))
+    add_model(folder, "sifigan", ensemble("preprocess", "sifigan-a", "postprocess"))
+    add_model(folder, "sifigan-ensemble-trt-fp16", ensemble("preprocess", "sifigan-trt-fp16", "postprocess"))
+    add_model(folder, "sifigan-ensemble-b", ensemble("preprocess", "sifigan-b", "postprocess"))
     add_model(folder, "sifigan-around-b", ensemble("sifigan-ensemble-b"))
     return folder
 
@@ -60,15 +63,17 @@ def start(
 
 
 def loaded(done: subprocess.CompletedProcess[str]) -> set[str]:
-    """Return the models that a server was told to load."""
+    """Return the models in the folder that a server was given, all of which it loads and none else."""
     assert done.returncode == 0, done.stderr
-    return {line.removeprefix("--load-model=") for line in done.stdout.splitlines() if line.startswith("--load-model=")}
+    flags = dict(line.partition("=")[::2] for line in done.stdout.splitlines())
+    assert flags["--model-control-mode"] == "none"
+    return {path.name for path in Path(flags["--model-repository"]).iterdir()}
 
 
 def test_start_loads_what_can_be_loaded(repository: Path, tmp_path: Path) -> None:
     done = start(repository, tmp_path, "--log-verbose=1")
-    assert loaded(done) == {"preprocess", "sifigan-a", "sifigan"}
-    assert f"--model-repository={repository}" in done.stdout
+    assert loaded(done) == {"preprocess", "sifigan-a", "postprocess", "sifigan"}
+    assert f"serving {repository}: " in done.stderr
     assert done.stdout.splitlines()[-1] == "--log-verbose=1"
     for reason in (
         "sifigan-b is left out: it has a config.pbtxt but has not been built",
@@ -87,11 +92,38 @@ def test_start_on_a_gpu_loads_the_gpu_engines(repository: Path, tmp_path: Path) 
 
 def test_start_prefers_what_the_build_service_made(repository: Path, tmp_path: Path) -> None:
     shutil.copytree(repository, tmp_path / "built")
-    assert f"--model-repository={tmp_path / 'built'}" in start(repository, tmp_path).stdout
+    assert f"serving {tmp_path / 'built'}: " in start(repository, tmp_path).stderr
 
 
 def test_start_loads_wanted_models_only(repository: Path, tmp_path: Path) -> None:
-    assert loaded(start(repository, tmp_path, SIFIGAN_MODELS="sifigan sifigan-a")) == {"sifigan", "sifigan-a"}
+    done = start(repository, tmp_path, SIFIGAN_MODELS="sifigan-a")
+    assert loaded(done) == {"sifigan-a"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "closed"),
+    [
+        ({}, "model-repository,trace,logging,shared-memory"),
+        ({"SIFIGAN_CLIENT_SHARED_MEMORY": "yes"}, "model-repository,trace,logging"),
+    ],
+    ids=["default", "shared memory"],
+)
+def test_start_closes_the_doors_with_a_key_of_its_own(
+    repository: Path, tmp_path: Path, environment: dict[str, str], closed: str
+) -> None:
+    rules = set()
+    for _ in range(2):
+        said = start(repository, tmp_path, **environment).stdout
+        (http_rule,), (grpc_rule,) = (
+            [line.partition("=")[2] for line in said.splitlines() if line.startswith(flag)]
+            for flag in ("--http-restricted-api", "--grpc-restricted-protocol")
+        )
+        assert http_rule == grpc_rule
+        groups, _, key = http_rule.partition(":closed=")
+        assert groups == closed
+        assert len(key) == 32
+        rules.add(http_rule)
+    assert len(rules) == 2
 
 
 @pytest.mark.parametrize(
@@ -101,7 +133,7 @@ def test_start_loads_wanted_models_only(repository: Path, tmp_path: Path) -> Non
         ({"SIFIGAN_MODELS": "sifigan-trt-fp16"}, "cannot serve sifigan-trt-fp16: it needs an NVIDIA GPU"),
         (
             {"SIFIGAN_MODELS": "nobody"},
-            "cannot serve nobody: it is not in the repository, which has preprocess, sifigan",
+            "cannot serve nobody: it is not in the repository, which has postprocess, preprocess, sifigan",
         ),
     ],
     ids=["no GPU", "no GPU for a model", "unknown model"],
@@ -120,14 +152,18 @@ def test_start_refused_on_an_empty_repository(tmp_path: Path) -> None:
     assert "cannot serve sifigan: it is not in the repository, which has no models" in done.stderr
 
 
-def test_start_refused_for_a_plan_of_another_machine(repository: Path, tmp_path: Path) -> None:
-    version = repository / "sifigan-trt-fp16" / "1"
-    (version / "model.plan").touch()
-    (version / "manifest.json").write_text(json.dumps({"engine": "trt-fp16", "tensorrt_version": "1.2.3"}))
+def test_a_plan_of_another_machine_is_left_out_or_stops_the_start(repository: Path, tmp_path: Path) -> None:
+    facts = {"voice_sha256": "a", "engine": "trt-fp16", "tensorrt_version": "1.2.3"}
+    (repository / "sifigan-trt-fp16" / "1" / "manifest.json").write_text(json.dumps(facts))
+    done = start(repository, tmp_path, gpu=True)
+    assert "sifigan-trt-fp16" not in loaded(done)
+    assert "sifigan-trt-fp16 is left out: plan needs tensorrt 1.2.3" in done.stderr
+    config = repository / "sifigan" / "config.pbtxt"
+    config.write_text(config.read_text().replace("sifigan-a", "sifigan-trt-fp16"))
     done = start(repository, tmp_path, gpu=True)
     assert done.returncode == 1
     assert done.stdout == ""
-    assert "1.2.3" in done.stderr
+    assert "cannot serve sifigan: its step sifigan-trt-fp16 is left out: plan needs tensorrt 1.2.3" in done.stderr
 
 
 # The health check, with a stand-in for the server

@@ -14,10 +14,10 @@ from typing import Any
 from preprocess.settings import Settings
 from sifigan_triton.build.tensorrt.layers import Layer, network_layers
 from sifigan_triton.build.tensorrt.library import TensorRTError, is_rtx, load_tensorrt, network_flags, strongly_typed
-from sifigan_triton.build.tensorrt.manifest import Gpu, read_gpus
 from sifigan_triton.build.tensorrt.progress import Progress, Report, message_log, progress_monitor
 from sifigan_triton.build.tensorrt.weak_typing import float_types, impose_types
 from sifigan_triton.files import atomic_file
+from sifigan_triton.repository.tensorrt_plan import Gpu, read_gpus
 
 logger = logging.getLogger(__name__)
 

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from sifigan_triton.build.tensorrt import manifest as trt_manifest
-from sifigan_triton.build.tensorrt.manifest import (
+from sifigan_triton.repository.tensorrt_plan import (
     Gpu,
     Machine,
-    check_repository,
     library_version,
-    main,
     notes,
     problems,
     read_gpus,
+    read_machine,
 )
 
 H200, L4 = Gpu("NVIDIA H200", "9.0"), Gpu("NVIDIA L4", "8.9")
@@ -92,60 +86,6 @@ def test_another_gpu_of_the_same_capability_is_a_note() -> None:
     ]
 
 
-@pytest.fixture
-def repository(tmp_path: Path) -> Path:
-    for name, manifest in (("sifigan-trt-fp16", FACTS), ("sifigan-openvino-fp32", {"voice": "random"})):
-        version = tmp_path / name / "1"
-        version.mkdir(parents=True)
-        (version / "model.plan").write_bytes(b"plan")
-        content = {**manifest, "engine_sha256": hashlib.sha256(b"plan").hexdigest()}
-        (version / "manifest.json").write_text(json.dumps(content))
-        (version.parent / "config.pbtxt").write_text(f'name: "{name}"\nmax_batch_size: 16\n')
-    return tmp_path
-
-
-def test_a_repository_that_fits(repository: Path) -> None:
-    assert check_repository(repository, MACHINE) == []
-
-
-def test_problems_of_a_repository_name_the_model(repository: Path) -> None:
-    said = check_repository(repository, replace(MACHINE, gpus=(L4,)))
-    assert len(said) == 1
-    assert said[0].startswith("sifigan-trt-fp16: plan was built for compute capability 9.0 (NVIDIA H200), GPU 0 of")
-
-
-def test_another_plan_than_the_manifest_describes(repository: Path) -> None:
-    (repository / "sifigan-trt-fp16" / "1" / "model.plan").write_bytes(b"half a plan")
-    assert check_repository(repository, MACHINE) == [
-        "sifigan-trt-fp16: model.plan is not the file that its manifest describes: "
-        "rebuild with `build_engines.py --engine trt-fp16`"
-    ]
-
-
-def test_a_manifest_without_a_plan(repository: Path) -> None:
-    (repository / "sifigan-trt-fp16" / "1" / "model.plan").unlink()
-    (said,) = check_repository(repository, MACHINE)
-    assert "sifigan-trt-fp16/1 holds a manifest but no plan (model.plan or model.rtx.plan)" in said
-
-
-def test_a_config_that_allows_larger_batches_than_the_plan(repository: Path) -> None:
-    (repository / "sifigan-trt-fp16" / "config.pbtxt").write_text("max_batch_size: 128\n")
-    (said,) = check_repository(repository, MACHINE)
-    assert said.startswith("sifigan-trt-fp16: config.pbtxt allows batches of 128, the plan takes 16: rebuild")
-
-
-def test_this_machine_is_compared_unless_another_is_given(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trt_manifest, "read_machine", lambda: replace(MACHINE, gpus=()))
-    assert check_repository(repository) == [
-        "sifigan-trt-fp16: plan needs an NVIDIA GPU, nvidia-smi shows none: start with the GPU (docker: `--gpus all`)"
-    ]
-
-
-def test_without_plans_the_machine_is_not_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trt_manifest, "read_machine", lambda: pytest.fail("looked at the machine"))
-    assert check_repository(tmp_path) == []
-
-
 @pytest.mark.parametrize(
     ("visible", "gpus"),
     [
@@ -184,23 +124,5 @@ def test_version_of_a_real_library() -> None:
     """The library that the RTX bindings bring tells the version that the bindings tell."""
     from sifigan_triton.build.tensorrt.library import load_tensorrt_rtx
 
-    version = trt_manifest.read_machine().versions["tensorrt_rtx"]
+    version = read_machine().versions["tensorrt_rtx"]
     assert str(load_tensorrt_rtx().__version__).startswith(f"{version}.")
-
-
-def test_it_runs_alone(repository: Path, tmp_path: Path) -> None:
-    """As in a serving container: the file alone, an isolated Python, no site packages."""
-    script = tmp_path / "check.py"
-    script.write_bytes(Path(str(trt_manifest.__file__)).read_bytes())
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", script, repository], capture_output=True, text=True, check=False, env={"PATH": ""}
-    )
-    assert done.returncode == 1
-    assert "sifigan-trt-fp16: plan needs tensorrt 10.5.0, this machine has none" in done.stderr
-    assert "sifigan-trt-fp16: plan needs an NVIDIA GPU" in done.stderr
-
-
-def test_exit_status_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(tmp_path)]) == 0
-    assert main([str(tmp_path / "missing")]) == 2
-    assert "usage: manifest.py MODEL_REPOSITORY" in capsys.readouterr().err

@@ -1,7 +1,5 @@
 """Does a TensorRT plan fit this machine? The manifest beside a plan compared with the machine, in plain words.
 
-    python3 manifest.py MODEL_REPOSITORY
-
 A plan is bound to the TensorRT version and the GPU it was built with. This file needs the standard library only (Python
 3.10 or newer), so that it runs in a serving container without anything installed.
 """
@@ -9,20 +7,14 @@ A plan is bound to the TensorRT version and the GPU it was built with. This file
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import importlib.util
-import json
 import os
 import re
 import subprocess
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-MANIFEST_FILE = "manifest.json"
-PLAN_FILES = ("model.plan", "model.rtx.plan")
 LIBRARIES = {
     "tensorrt": ("tensorrt_libs", ("libnvinfer.so.11", "libnvinfer.so.10", "libnvinfer.so.8", "libnvinfer.so")),
     "tensorrt_rtx": ("tensorrt_rtx_libs", ("libtensorrt_rtx.so.1", "libtensorrt_rtx.so")),
@@ -83,25 +75,6 @@ def notes(manifest: Mapping[str, Any], machine: Machine) -> list[str]:
     return [f"plan was tuned on {built}, this machine has {', '.join(others)}: it runs, a rebuild here may be faster"]
 
 
-def check_repository(folder: Path, machine: Machine | None = None) -> list[str]:
-    """Compare every plan of a model repository with the machine.
-
-    Args:
-        folder: the model repository.
-        machine: what to compare with; None is this machine, which is looked at only if there is a plan.
-
-    Returns:
-        The problems, each with its model's name in front; empty if every plan fits or none is there.
-
-    """
-    found = []
-    for model, manifest in _plans(folder):
-        machine = machine or read_machine()
-        version = folder / model / "1"
-        found += [f"{model}: {text}" for text in (*_file_problems(version, manifest), *problems(manifest, machine))]
-    return found
-
-
 def read_machine() -> Machine:
     """Look at this machine: its GPUs through nvidia-smi, its TensorRT through the library's own version functions."""
     versions = {library: _library_version(*where) for library, where in LIBRARIES.items()}
@@ -121,44 +94,6 @@ def read_gpus() -> tuple[Gpu, ...]:
         wanted = [part.strip() for part in visible.split(",")]
         rows = [row for row in rows if row[0] in wanted or any(len(w) > 4 and row[1].startswith(w) for w in wanted)]
     return tuple(Gpu(row[2], row[3]) for row in rows)
-
-
-def _plans(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Go through the models whose manifest is a plan's: name and manifest."""
-    for path in sorted(folder.glob(f"*/1/{MANIFEST_FILE}")):
-        try:
-            manifest = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            manifest = None
-        if isinstance(manifest, dict) and "tensorrt_version" in manifest:
-            yield path.parent.parent.name, manifest
-
-
-def _file_problems(version: Path, manifest: Mapping[str, Any]) -> list[str]:
-    """Compare a manifest with the plan and the configuration beside it."""
-    plans = [version / name for name in PLAN_FILES if (version / name).is_file()]
-    rebuild = f"rebuild with `build_engines.py --engine {manifest.get('engine', 'trt-fp16')}`"
-    if not plans:
-        return [f"{version} holds a manifest but no plan ({' or '.join(PLAN_FILES)}): {rebuild}"]
-    found = []
-    if "engine_sha256" in manifest and _sha256(plans[0]) != manifest["engine_sha256"]:
-        found.append(f"{plans[0].name} is not the file that its manifest describes: {rebuild}")
-    config = version.parent / "config.pbtxt"
-    text = config.read_text(encoding="utf-8") if config.is_file() else ""
-    batch = re.search(r"^max_batch_size:\s*(\d+)", text, re.MULTILINE)
-    if batch and "max_batch_size" in manifest and int(batch[1]) > int(manifest["max_batch_size"]):
-        found.append(
-            f"config.pbtxt allows batches of {batch[1]}, the plan takes {manifest['max_batch_size']}: {rebuild}"
-        )
-    return found
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:  # hashlib.file_digest came with Python 3.11
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _library_version(package: str, names: tuple[str, ...]) -> str | None:
@@ -185,19 +120,3 @@ def library_version(library: Any) -> str:
 
 def _numbers(version: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", version)[:3]]
-
-
-def main(arguments: list[str]) -> int:
-    """Print what does not fit; the exit status is 1 if anything does not."""
-    if len(arguments) != 1 or not Path(arguments[0]).is_dir():
-        sys.stderr.write(f"usage: {Path(__file__).name} MODEL_REPOSITORY\n")
-        return 2
-    folder, machine = Path(arguments[0]), read_machine()
-    found = check_repository(folder, machine)
-    said = [f"{model}: {text}" for model, manifest in _plans(folder) for text in notes(manifest, machine)]
-    sys.stderr.write("".join(f"{line}\n" for line in (*found, *said)))
-    return 1 if found else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,263 @@
+"""Which models of a repository can be served here: one answer for every way to start a server.
+
+    python3 -m sifigan_triton.repository.servable --links FOLDER MODEL_REPOSITORY [MODEL ...]
+
+One model that cannot be loaded keeps a whole `tritonserver` from starting, and an engine behind another voice's
+statistics makes audio that is wrong without a word. So a server is given a folder of links to exactly those models that
+are built, run on this machine and fit each other. Standard library only (Python 3.10 or newer): a serving container
+runs this file as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sifigan_triton.repository.tensorrt_plan import Machine, notes, problems, read_machine
+
+MAIN = "sifigan"
+"""The ensemble that clients call and health checks ask."""
+VERSION = "1"
+"""Triton's version folder of every model."""
+MANIFEST_FILE = "manifest.json"
+ENGINE_FILES = ("model.plan", "model.rtx.plan", "model.onnx", "model.pt")
+"""Files that a manifest may describe; of those that are there, the first one."""
+FIRST_STEP = "preprocess"
+"""How the names of the models begin that hold a voice's statistics and cut windows."""
+
+_STEP = re.compile(r'^\s*model_name:\s*"([^"]+)"', re.MULTILINE)
+_NEEDS_GPU = re.compile(r"^\s*kind:\s*KIND_GPU\b", re.MULTILINE)
+_MAX_BATCH = re.compile(r"^max_batch_size:\s*(\d+)", re.MULTILINE)
+_REBUILD = "build it again: build_engines.py"
+
+
+class ServableError(RuntimeError):
+    """What is to be served cannot be; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Servable:
+    """The models of a repository that can be served."""
+
+    repository: Path
+    models: tuple[str, ...]
+    """Names, sorted."""
+    left_out: Mapping[str, str]
+    """The reason for each model that is in the repository and is not served."""
+    notes: tuple[str, ...] = ()
+    """What keeps no model from running, but may cost speed."""
+
+    def first_step(self, ensemble: str = MAIN) -> Path:
+        """Return the version folder of an ensemble's first step, which holds `voice.json`."""
+        return self.repository / read_steps(self.repository, ensemble)[0] / VERSION
+
+    def link(self, folder: Path) -> Path:
+        """Make a folder of links to exactly these models, for `--model-repository`, and return it."""
+        return link_models(self.repository, self.models, folder)
+
+
+def find_servable(
+    repository: Path, wanted: Iterable[str] = (), *, gpu: bool | None = None, machine: Machine | None = None
+) -> Servable:
+    """Tell which models of a repository can be served on this machine.
+
+    A model is left out if it is not built, needs a GPU where there is none, holds another file than its manifest
+    describes, or is an engine of another voice or window than the first step in front of it; and so is every ensemble
+    that has such a step.
+
+    Args:
+        repository: Triton's model repository.
+        wanted: models to serve, with those that they are composed of; none: all that can be served.
+        gpu: whether there is a GPU for models that need one; None: look.
+        machine: what TensorRT plans are compared with; None is this machine, looked at only if there is a plan.
+
+    Raises:
+        ServableError: if there is no such repository, or a wanted model or (without any) `sifigan` cannot be served.
+
+    """
+    if not repository.is_dir():
+        raise ServableError(
+            f"the model repository {repository} is no folder: run build_engines.py, which writes it, or name one with "
+            "--model-repository"
+        )
+    looked = _Repository(repository, gpu, machine)
+    left_out = looked.left_out()
+    models = looked.configs.keys() - left_out.keys()
+    asked = tuple(wanted)
+    for name in asked or (MAIN,):
+        if name not in models:
+            reason = left_out.get(
+                name, f"it is not in the repository, which has {', '.join(sorted(models)) or 'no models'}"
+            )
+            raise ServableError(f"{repository}: cannot serve {name}: {reason}")
+    chosen = with_steps(repository, asked) if asked else models
+    return Servable(repository, tuple(sorted(chosen)), left_out, tuple(looked.notes))
+
+
+def read_steps(repository: Path, model: str) -> list[str]:
+    """Return the models that an ensemble is composed of, in the order of its steps; none for another model."""
+    return _STEP.findall((repository / model / "config.pbtxt").read_text(encoding="utf-8"))
+
+
+def with_steps(repository: Path, models: Iterable[str]) -> set[str]:
+    """Return models and all that they are composed of."""
+    found: set[str] = set()
+    waiting = list(models)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += read_steps(repository, name)
+    return found
+
+
+def link_models(repository: Path, models: Iterable[str], folder: Path) -> Path:
+    """Make a folder of links to models of a repository and return it."""
+    folder.mkdir(parents=True)
+    for name in models:
+        (folder / name).symlink_to((repository / name).resolve(), target_is_directory=True)
+    return folder
+
+
+def read_manifest(version: Path) -> dict[str, Any]:
+    """Return the manifest of a version folder; empty if there is none that can be read."""
+    try:
+        manifest = json.loads((version / MANIFEST_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return manifest if isinstance(manifest, dict) else {}
+
+
+class _Repository:
+    """The models of a repository, looked at once."""
+
+    def __init__(self, folder: Path, gpu: bool | None, machine: Machine | None) -> None:
+        self._folder, self._gpu, self._machine = folder, gpu, machine
+        self.configs = {
+            path.parent.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*/config.pbtxt"))
+        }
+        self.steps = {name: _STEP.findall(text) for name, text in self.configs.items()}
+        self.notes: list[str] = []
+
+    def left_out(self) -> dict[str, str]:
+        """Return the models that cannot be served, each with the reason and, where there is one, the fix."""
+        reasons = {name: self._own_reason(name) for name in self.configs}
+        left_out = {name: reason for name, reason in reasons.items() if reason is not None}
+        built = self.configs.keys() - left_out.keys()
+        for first, *others in filter(None, self.steps.values()):
+            if first.startswith(FIRST_STEP) and {first, *others} <= built:
+                for engine in others[:-1]:
+                    reason = self._misfit(first, engine)
+                    if reason is not None:
+                        left_out[engine] = reason
+        while broken := self._broken_ensembles(left_out):  # an ensemble may be a step of another
+            left_out |= broken
+        return left_out
+
+    def _own_reason(self, name: str) -> str | None:
+        """Return why a model cannot be served, whatever stands around it."""
+        version = self._folder / name / VERSION
+        if not any(path.is_dir() and path.name.isdigit() for path in (self._folder / name).iterdir()):
+            return f"it has a config.pbtxt but has not been built: {_REBUILD}"
+        manifest = read_manifest(version)
+        if _NEEDS_GPU.search(self.configs[name]) and not self._has_gpu():
+            return "it needs an NVIDIA GPU and there is none"
+        return self._file_reason(name, version, manifest) or self._plan_reason(name, manifest)
+
+    def _file_reason(self, name: str, version: Path, manifest: Mapping[str, Any]) -> str | None:
+        """Compare an engine's manifest with the file and the configuration beside it."""
+        if "engine_sha256" not in manifest:
+            return None
+        file = next((version / known for known in ENGINE_FILES if (version / known).is_file()), None)
+        if file is None:
+            return f"it has a {MANIFEST_FILE} but no engine ({', '.join(ENGINE_FILES)}): {_REBUILD}"
+        if _sha256(file) != manifest["engine_sha256"]:
+            return f"{file.name} is not the file that its manifest describes: {_REBUILD}"
+        batch = _MAX_BATCH.search(self.configs[name])
+        if batch and "max_batch_size" in manifest and int(batch[1]) > int(manifest["max_batch_size"]):
+            return f"config.pbtxt allows batches of {batch[1]}, the plan takes {manifest['max_batch_size']}: {_REBUILD}"
+        return None
+
+    def _plan_reason(self, name: str, manifest: Mapping[str, Any]) -> str | None:
+        """Compare a TensorRT plan with this machine."""
+        if "tensorrt_version" not in manifest:
+            return None
+        self._machine = self._machine or read_machine()
+        self.notes += [f"{name}: {text}" for text in notes(manifest, self._machine)]
+        return "; ".join(problems(manifest, self._machine)) or None
+
+    def _misfit(self, first: str, engine: str) -> str | None:
+        """Return why an engine does not fit the step that makes its windows."""
+        made, expected = (read_manifest(self._folder / name / VERSION) for name in (engine, first))
+        if not made or not expected:
+            without = engine if not made else first
+            return f"{without} has no {MANIFEST_FILE}, so that nobody knows which voice it is of: {_REBUILD}"
+        keys = [key for key in ("voice_sha256", "window", "halo", "f0_floor") if key in expected]
+        different = [key for key in keys if made.get(key) != expected[key]]
+        if not different:
+            return None
+        got, wanted = (", ".join(_say(key, manifest) for key in different) for manifest in (made, expected))
+        return f"it was built with {got}, but {first} in front of it has {wanted}: build both with one command"
+
+    def _broken_ensembles(self, left_out: Mapping[str, str]) -> dict[str, str]:
+        """Return the ensembles that have a step which will not be there, and which."""
+        broken = {}
+        for name in self.configs.keys() - left_out.keys():
+            missing = [step for step in self.steps[name] if step not in self.configs or step in left_out]
+            if missing:
+                reason = left_out.get(missing[0], "it is not in the repository")
+                broken[name] = f"its step {missing[0]} is left out: {reason}"
+        return broken
+
+    def _has_gpu(self) -> bool:
+        if self._gpu is None:
+            self._machine = self._machine or read_machine()
+            self._gpu = bool(self._machine.gpus)
+        return self._gpu
+
+
+def _say(key: str, manifest: Mapping[str, Any]) -> str:
+    """Return one fact of a manifest in words."""
+    if key == "voice_sha256":
+        return f"voice {manifest.get('voice')} ({str(manifest.get(key))[:8]})"
+    return f"{key} {manifest.get(key)}"
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:  # hashlib.file_digest came with Python 3.11
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(description="Print the models of a repository that can be served here.")
+    parser.add_argument("repository", type=Path, metavar="MODEL_REPOSITORY")
+    parser.add_argument("wanted", nargs="*", metavar="MODEL", help="models to serve (default: all that can be)")
+    parser.add_argument("--gpu", choices=["yes", "no"], help="whether there is a GPU (default: look)")
+    parser.add_argument("--links", type=Path, metavar="FOLDER", help="also make a folder of links to them")
+    args = parser.parse_args(arguments)
+    try:
+        servable = find_servable(args.repository, args.wanted, gpu=None if args.gpu is None else args.gpu == "yes")
+        if args.links is not None:
+            servable.link(args.links)
+    except (ServableError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    said = [f"{name} is left out: {reason}" for name, reason in sorted(servable.left_out.items())]
+    sys.stderr.write("".join(f"{line}\n" for line in (*said, *servable.notes)))
+    sys.stdout.write("".join(f"{name}\n" for name in servable.models))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
