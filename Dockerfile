@@ -4,16 +4,16 @@
 #   engines     the engines that need no GPU, built while the image is built
 #   serve       Triton, its models, the start-up and health checks; no compiler, no root
 
-ARG TRITON_VERSION=24.10
+ARG TRITON_VERSION=26.08
 
 FROM nvcr.io/nvidia/tritonserver:${TRITON_VERSION}-py3 AS toolchain
-# 24.10 has Python 3.10, the project needs 3.11: uv brings it.
+# The image has Python 3.12; the lock was tested with 3.11: uv brings it.
 ARG PYTHON_VERSION=3.11
 ARG UV_VERSION=0.13.9
-# "cpu", or a CUDA version such as "cu126", which checking a TensorRT plan on its GPU needs.
+# "cpu", or a CUDA version such as "cu130", which checking a TensorRT plan on its GPU needs.
 ARG TORCH_BACKEND=cpu
 # Bindings of the very version of the image's own TensorRT libraries, which they load: a plan is bound to it.
-ARG TENSORRT_BINDINGS=tensorrt-cu12-bindings==10.5.0
+ARG TENSORRT_BINDINGS=tensorrt-cu13-bindings==11.2.1.2
 ENV VIRTUAL_ENV=/opt/venv \
     UV_PYTHON_INSTALL_DIR=/opt/python \
     PATH=/opt/venv/bin:${PATH} \
@@ -50,7 +50,7 @@ USER 1000:1000
 # FP32 means FP32: without this PyTorch and ONNX Runtime compute convolutions in TF32 (11 significant bits) on the GPU.
 ENV NVIDIA_TF32_OVERRIDE=0
 EXPOSE 8000 8001 8002
-# An inference, not /v2/health/ready: Triton 2.51 stays ready when the process behind a Python model has died.
+# An inference, not /v2/health/ready: it tells that audio comes out, and releases before 26.04 stay ready with a dead model.
 HEALTHCHECK --interval=60s --timeout=30s --start-period=180s --retries=3 \
     CMD ["python3", "/opt/sifigan/docker/healthcheck.py"]
 # NVIDIA's entry point prepares the driver's libraries, then runs its arguments. Run with --shm-size=1g (docs/container.md).

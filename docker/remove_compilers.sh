@@ -3,14 +3,13 @@
 set -euo pipefail
 
 packages=$(dpkg-query --show --showformat='${Package}\n' |
-    grep -E '^(clang|gcc|g\+\+|cpp|llvm|cmake|make)(-[0-9.]+)?$|^build-essential$' || true)
+    grep -E '^(clang|gcc|g\+\+|cpp|llvm|cmake|make)(-[0-9.]+)?(-x86-64-linux-gnu)?$|^build-essential$' || true)
 if [[ -n ${packages} ]]; then
     mapfile -t names <<<"${packages}"
     apt-get purge --yes "${names[@]}"
 fi
-for program in cc gcc g++ c++ clang clang++; do
-    if path=$(command -v "${program}"); then
-        echo "remove_compilers.sh: ${path} is still there: name its package in this script" >&2
-        exit 1
-    fi
-done
+left=$(compgen -c | grep -E '^(x86_64-linux-gnu-)?(cc|c\+\+|gcc|g\+\+|clang|clang\+\+)(-[0-9.]+)?$' || true)
+if [[ -n ${left} ]]; then
+    echo "remove_compilers.sh: ${left//$'\n'/, } is still there: name its package in this script" >&2
+    exit 1
+fi

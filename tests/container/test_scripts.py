@@ -68,7 +68,7 @@ def test_toolchain_is_the_locks_with_the_images_tensorrt(tmp_path: Path) -> None
         fake(tmp_path / "bin" / name, f'echo "{name} $*" >>"{log}"\n')
     packages = tmp_path / "packages"
     packages.mkdir()
-    (packages / "tensorrt_bindings.py").write_text('__version__ = "10.5.0"\n', encoding="utf-8")
+    (packages / "tensorrt_bindings.py").write_text('__version__ = "11.2.1.2"\n', encoding="utf-8")
     fake(environment / "bin" / "python", f'echo "{packages}"\n')
     arguments = dict(re.findall(r"^ARG (\w+)=(\S+)$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE))
     arguments |= {"VIRTUAL_ENV": str(environment), "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
@@ -84,15 +84,19 @@ def test_toolchain_is_the_locks_with_the_images_tensorrt(tmp_path: Path) -> None
     asked = log.read_text(encoding="utf-8")
     assert f"uv venv --python 3.11 {environment}" in asked
     assert "--torch-backend cpu --constraint requirements.lock --requirement requirements.in" in asked
-    assert "--no-deps --only-binary :all: tensorrt-cu12-bindings==10.5.0" in asked
+    assert "--no-deps --only-binary :all: tensorrt-cu13-bindings==11.2.1.2" in asked
     version = run(sys.executable, "-c", "import tensorrt; print(tensorrt.__version__)", PYTHONPATH=str(packages))
-    assert version.stdout == "10.5.0\n", version.stderr
+    assert version.stdout == "11.2.1.2\n", version.stderr
+
+
+CROSS = ["gcc-13-x86-64-linux-gnu", "g++-13-x86-64-linux-gnu"]
 
 
 def remove_compilers(tmp_path: Path, *, left: str | None) -> subprocess.CompletedProcess[str]:
     """Run the script with a package manager that logs what it is asked, in a PATH without a compiler, or with one."""
     programs = tmp_path / "bin"
     installed = ["clang", "clang-14", "cpp", "gcc-12-base", "gcc-11", "libgcc-s1", "python3", "make", "libclang1-14"]
+    installed += [*CROSS, "gcc-13-base"]
     fake(programs / "dpkg-query", f"printf '%s\\n' {' '.join(installed)}\n")
     fake(programs / "apt-get")
     for name in ("bash", "grep", "env"):
@@ -105,13 +109,14 @@ def remove_compilers(tmp_path: Path, *, left: str | None) -> subprocess.Complete
 def test_compilers_are_removed_and_nothing_else(tmp_path: Path) -> None:
     done = remove_compilers(tmp_path, left=None)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["purge", "--yes", "clang", "clang-14", "cpp", "gcc-11", "make"]
+    assert done.stdout.split() == ["purge", "--yes", "clang", "clang-14", "cpp", "gcc-11", "make", *CROSS]
 
 
-def test_a_compiler_that_stays_stops_the_build(tmp_path: Path) -> None:
-    done = remove_compilers(tmp_path, left="g++")
+@pytest.mark.parametrize("left", ["g++", "gcc-13", "x86_64-linux-gnu-gcc-13"])
+def test_a_compiler_that_stays_stops_the_build(tmp_path: Path, left: str) -> None:
+    done = remove_compilers(tmp_path, left=left)
     assert done.returncode == 1
-    assert "g++ is still there" in done.stderr
+    assert f"{left} is still there" in done.stderr
 
 
 def test_measuring_goes_through_files_and_concurrencies(tmp_path: Path) -> None:
