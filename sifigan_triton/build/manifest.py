@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from preprocess import Settings, f0
-from sifigan_triton import quality
-from sifigan_triton.build import engine_maker, gate
+from preprocess import Settings
+from sifigan_triton.build.code_hash import code_hash
 from sifigan_triton.build.options import cpu_has_bf16
-from sifigan_triton.build.tensorrt import build as trt_build
 from sifigan_triton.files import file_hash
-from sifigan_triton.network import (
-    crop_plan,
-    export,
-    generator,
-    indexing,
-    narrowing_engine,
-    precision,
-    time_major_engine,
-    time_major_layers,
-    toom_cook,
-    utterance_bounds,
-)
+from sifigan_triton.network import export
 from sifigan_triton.quality import Bounds
-from sifigan_triton.repository.engine_kinds import EngineKind
+from sifigan_triton.repository.engine_kinds import EngineKind, Runtime
 from sifigan_triton.voice.folder import voice_hash
 
 MANIFEST_FILE = "manifest.json"
+LIBRARIES: dict[Runtime, tuple[str, ...]] = {
+    "openvino": ("onnx", "openvino"),
+    "onnx": ("onnx", "onnxruntime"),
+    "pt": (),
+    "trt": ("onnx",),
+}
+"""Modules that export and run the engines of a runtime, torch aside; a plan names its TensorRT itself."""
 
 Manifest = dict[str, Any]
 
@@ -60,8 +52,8 @@ def made_from(
         "engine": kind.name,
         "voice": settings.voice.name,
         "voice_sha256": voice_hash(voice_folder),
-        "code_sha256": _code_hash(),
-        "torch": str(torch.__version__),
+        "code_sha256": code_hash(),
+        "versions": _versions(kind.runtime),
         "opset": export.OPSET,
         "bounds": bounds.as_dict(),
         "keep_fp32": keep_fp32 if isinstance(keep_fp32, str) else sorted(keep_fp32),
@@ -77,26 +69,9 @@ def made_from(
     return made
 
 
-def _code_hash() -> str:
-    """Return the hash of the code that makes engines and judges them."""
-    digest = hashlib.sha256()
-    folder = Path(quality.__path__[0])
-    graph = (
-        generator,
-        indexing,
-        precision,
-        crop_plan,
-        utterance_bounds,
-        narrowing_engine,
-        time_major_engine,
-        time_major_layers,
-        toom_cook,
-        export,
-    )
-    modules = (f0, *graph, engine_maker, gate, trt_build)
-    for file in (*(Path(str(module.__file__)) for module in modules), *sorted(folder.glob("*.py"))):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
+def _versions(runtime: Runtime) -> dict[str, str]:
+    """Return the versions of what exports, runs and judges the engines of a runtime."""
+    return {name: str(import_module(name).__version__) for name in ("torch", "numpy", *LIBRARIES[runtime])}
 
 
 def write_manifest(folder: Path, kind: EngineKind, made: Manifest, facts: Manifest) -> None:

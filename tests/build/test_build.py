@@ -240,3 +240,14 @@ def test_plan_of_another_machine_is_out_of_date(
     )
     build(trt)
     assert len(plans) == 2
+
+
+@pytest.mark.parametrize("module", ["torch", "numpy", "onnx", "openvino"])
+def test_another_version_of_what_makes_engines_makes_them_anew(
+    options: BuildOptions, exports: list[str], monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    build(options)
+    monkeypatch.setattr(f"{module}.__version__", "0.0.1")
+    build(options)
+    build(options)
+    assert len(exports) == 2
