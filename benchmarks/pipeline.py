@@ -24,9 +24,8 @@ from benchmarks.tracks import recordings
 from postprocess import merge, to_pcm16
 from preprocess import Settings, preprocess, preprocess_tensors
 from preprocess.older_tensors import EXCITATION, FACTORS, FEATURES
-from sifigan_triton.build.options import BuildOptions
 from sifigan_triton.features.requests import Request
-from sifigan_triton.network.crop_plan import crop_plan
+from sifigan_triton.network.engine_spec import EngineSpec
 from sifigan_triton.voice.folder import random_voice
 
 LENGTHS = (100, 627, 2000, 6000, 20000, 60000)
@@ -38,10 +37,7 @@ Step = Callable[[], object]
 
 def default_settings() -> Settings:
     """Return the settings of the default build, with a small voice: the generator's size changes nothing here."""
-    voice, _ = random_voice(channels=64)
-    options = BuildOptions(Path(), Path(), engines=())
-    plan = crop_plan(voice, options.window, options.f0_floor)
-    return Settings(voice, plan.window, plan.halo, plan.f0_floor, options.max_batch_size)
+    return EngineSpec(*random_voice(channels=64)).settings
 
 
 def of_length(frames: int, floor: float) -> Request:

@@ -28,7 +28,7 @@ def code_hash(root: Path = ROOT) -> str:
 def engine_modules(root: Path = ROOT) -> dict[str, Path]:
     """Return the file of every module that the entries reach through imports, by its name.
 
-    Other people's packages are left out (their versions stand in the manifest), and so is the `__init__.py` of a package
+    Other people's packages are left out (the manifest names their versions), and so is the `__init__.py` of a package
     of which only modules are imported.
 
     Args:

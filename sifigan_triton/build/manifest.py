@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from preprocess import Settings
 from sifigan_triton.build.code_hash import code_hash
-from sifigan_triton.build.options import cpu_has_bf16
+from sifigan_triton.build.options import BuildOptions, cpu_has_bf16
 from sifigan_triton.files import file_hash
 from sifigan_triton.network import export
-from sifigan_triton.quality import Bounds
 from sifigan_triton.repository.engine_kinds import EngineKind, Runtime
 from sifigan_triton.voice.folder import voice_hash
 
@@ -29,37 +27,28 @@ LIBRARIES: dict[Runtime, tuple[str, ...]] = {
 Manifest = dict[str, Any]
 
 
-def made_from(
-    voice_folder: Path,
-    settings: Settings,
-    kind: EngineKind,
-    keep_fp32: tuple[str, ...] | str,
-    bounds: Bounds,
-    gate_data: Sequence[Path],
-) -> Manifest:
+def made_from(options: BuildOptions, settings: Settings, kind: EngineKind) -> Manifest:
     """Return all that determines an engine's file and whether it may be published.
 
     Args:
-        voice_folder: the voice.
+        options: the voice's folder, and how engines are judged.
         settings: constants of the voice and of the static engines.
         kind: the engine.
-        keep_fp32: groups of layers to keep in FP32 as they were asked for, "auto" included.
-        bounds: bounds of the quality gate.
-        gate_data: files of requests that the gate runs.
 
     """
+    keep = options.keep_fp32 if kind.precision == "fp16" else ()
     made: Manifest = {
         "engine": kind.name,
         "voice": settings.voice.name,
-        "voice_sha256": voice_hash(voice_folder),
+        "voice_sha256": voice_hash(options.voice),
         "code_sha256": code_hash(),
         "versions": _versions(kind.runtime),
         "opset": export.OPSET,
-        "bounds": bounds.as_dict(),
-        "keep_fp32": keep_fp32 if isinstance(keep_fp32, str) else sorted(keep_fp32),
+        "bounds": options.bounds_of(kind).as_dict(),
+        "keep_fp32": keep if isinstance(keep, str) else sorted(keep),
     }
     if kind.precision != "fp32":
-        made |= {"gate_data": [file_hash(path) for path in gate_data]}
+        made |= {"gate_data": [file_hash(path) for path in options.gate_data]}
     if kind.precision == "bf16":
         made |= {"judged_in": "bf16" if cpu_has_bf16(Path("/proc/cpuinfo").read_text(encoding="utf-8")) else "fp32"}
     if kind.static:

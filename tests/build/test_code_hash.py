@@ -71,7 +71,7 @@ def test_imports_of_every_form_are_followed(copy: Path) -> None:
         "one": "def late():\n    from .two import THING",
         "two": "from . import three",
         "three": "import preprocess.four as four, json",
-        "four": "from importlib import import_module\n\ndef load(kind):\n    return import_module(f'preprocess.{kind}_six')",
+        "four": "import importlib as i\n\ndef load(kind):\n    return i.import_module(f'preprocess.{kind}_six')",
         "five_six": "from preprocess import nothing_of_ours",
     }
     for name, text in forms.items():

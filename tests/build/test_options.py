@@ -93,6 +93,6 @@ def test_engines_by_runtime_and_precision(
 ) -> None:
     asked: list[BuildOptions] = []
     monkeypatch.setattr(build_options, "has_tensorrt", lambda: False)
-    monkeypatch.setattr(build_engines, "build", lambda options, report: asked.append(options))
+    monkeypatch.setattr(build_engines, "build", lambda options: asked.append(options))
     assert build_engines.main(arguments) == 0
     assert [kind.name for kind in asked[0].engines] == expected
