@@ -44,7 +44,7 @@ def of_length(frames: int, floor: float) -> Request:
     """Return the shipped recordings over and over, their F0 at or above the floor."""
     sung = recordings()
     f0, mcep, bap = (np.resize(values, (frames, *values.shape[1:])) for values in (sung.f0, sung.mcep, sung.bap))
-    return Request(np.where(f0 > 0.0, np.maximum(f0, np.float32(floor)), f0), mcep, bap)
+    return Request(f0, mcep, bap).raised_to(floor)
 
 
 def steps(frames: int, settings: Settings, seeds: Iterator[int]) -> dict[str, Step]:

@@ -14,6 +14,7 @@ from tritonclient.grpc import model_config_pb2
 
 import build_engines
 from benchmarks.tracks import DATA, shipped
+from benchmarks.window_choice import mixes, pair_cost, window_times
 from sifigan_triton.build import window_choice
 from sifigan_triton.build.options import BuildOptions
 from sifigan_triton.build.window_choice import (
@@ -27,7 +28,6 @@ from sifigan_triton.build.window_choice import (
     windows_to_try,
 )
 from sifigan_triton.features.features import Features
-from sifigan_triton.measure.workload import Workload, make_workload
 from sifigan_triton.repository.engine_kinds import ENGINES
 from sifigan_triton.voice.folder import save_voice
 from tests.small_build import ONNX, OPENVINO, logged
@@ -50,8 +50,11 @@ def command(tmp_path: Path) -> list[str]:
     return [*map(str, common), "--engine", "openvino-fp32"]
 
 
-def small_workload(*lengths: int) -> Workload:
-    return make_workload(shipped("frames-627")[0], lengths, f0_floor=100.0)
+def write_request(path: Path, frames: int, lowest_f0: float = 100.0, frame_period_ms: float = 5.0) -> Path:
+    """Write a feature file: the beginning of a shipped request, no F0 of it below `lowest_f0`."""
+    request = shipped("frames-627")[0].first(frames).raised_to(lowest_f0)
+    Features(request.f0, request.mcep, request.bap, 24000, frame_period_ms).save(path)
+    return path
 
 
 @pytest.mark.parametrize(
@@ -103,6 +106,22 @@ def test_table_tells_the_padding() -> None:
     text = format_table([64, 128], np.array([50.0, 40.0]), np.array([20.0, 30.0]), np.array([100, 130], np.int64))
     rows = [line.split() for line in text.splitlines()[1:]]
     assert rows == [["64", "50.0", "28.1%", "20.0"], ["128", "40.0", "40.1%", "30.0"]]
+
+
+def test_a_handful_of_windows_costs_hardly_more_than_the_best_of_all() -> None:
+    times = window_times(VOICE, 70.0, None)
+    assert list(times) == list(range(64, LARGEST + 1))
+    for name, frames in mixes(VOICE).items():
+        costs = {window: float(np.ceil(frames / window).sum()) * seconds for window, seconds in times.items()}
+        best = min(costs.values())
+        assert min(costs[window] for window in windows_to_try(int(frames.max()), 128)) <= 1.05 * best, name
+
+
+def test_a_pair_of_windows_never_costs_more_than_either() -> None:
+    frames, times = np.array([37, 627, 1000], np.int64), {512: 10.0, 128: 3.0}
+    pair = pair_cost(times, 512, 128, frames)
+    assert pair == pytest.approx(3.0 + (10.0 + 3.0) + 2 * 10.0)
+    assert pair <= min(float(np.ceil(frames / window).sum()) * seconds for window, seconds in times.items())
 
 
 class Slow:
@@ -199,8 +218,7 @@ def test_mistakes_are_refused_before_anything_is_measured(
     shapes = {"f0": [0], "mcep": [0, 40], "bap": [0, 3]}
     nothing = {name: {"content": {"b64": ""}, "shape": shape} for name, shape in shapes.items()}
     (tmp_path / "zero.json").write_text(json.dumps({"data": [nothing]}))
-    request = small_workload(20).requests[0]
-    Features(request.f0, request.mcep, request.bap, 24000, 10.0).save(tmp_path / "slow.npz")
+    write_request(tmp_path / "slow.npz", 20, frame_period_ms=10.0)
     assert build_engines.main([*command, *arguments.format(tmp=tmp_path, data=DATA).split()]) == 1
     captured = capsys.readouterr()
     assert message in captured.err
@@ -222,13 +240,11 @@ def test_the_chosen_window_is_built(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(window_choice, "ENOUGH_S", 0.0)
-    workload = small_workload(64, 40)
-    workload.requests[0].f0[10:20] = 62.3
-    workload.write(tmp_path / "lengths.json")  # one window: a build of more takes its time
-    assert build_engines.main([*command, "--window", "auto", "--lengths", str(tmp_path / "lengths.json")]) == 0
+    lengths = [write_request(tmp_path / f"{frames}.npz", frames) for frames in (64, 40)]  # one window: more take time
+    assert build_engines.main([*command, "--window", "auto", "--lengths", *map(str, lengths)]) == 0
     said = capsys.readouterr()
-    refused = "2 of 2 requests have F0 below the floor of 400 Hz, down to 62.3 Hz, and will be refused"
-    assert f"WARNING: {refused}: build with --f0-floor 62" in said.err
+    refused = "2 of 2 requests have F0 below the floor of 400 Hz, down to 100.0 Hz, and will be refused"
+    assert f"WARNING: {refused}: build with --f0-floor 100" in said.err
     assert "making openvino-fp32 of 64 frames ..." in said.out
     assert "openvino-fp32, 2 requests of 40 to 64 frames:" in said.out
     assert "chosen: --window 64, which builds the same again" in said.out
