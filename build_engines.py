@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TextIO, get_args
 
-from sifigan_triton.build.build import BuildError, BuildOptions, build
+from sifigan_triton.build.model_repository import BuildError, BuildOptions, build
 from sifigan_triton.build.options import AUTO, GATE_DATA, all_engines, auto_engines
 from sifigan_triton.build.tensorrt.check import check_voice, format_checks
 from sifigan_triton.build.window_choice import auto_window

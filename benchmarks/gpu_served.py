@@ -15,7 +15,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from sifigan_triton.build.build import build
+from sifigan_triton.build.model_repository import build
 from sifigan_triton.build.options import BuildOptions, has_tensorrt
 from sifigan_triton.measure.benchmark import BenchmarkOptions, run_benchmark, write_results
 from sifigan_triton.measure.run import Schedule

@@ -25,8 +25,8 @@ import torch
 
 from benchmarks.tracks import DATA, shipped
 from preprocess import Settings, preprocess
-from sifigan_triton.build.build import BuildOptions, build
 from sifigan_triton.build.manifest import read_manifest
+from sifigan_triton.build.model_repository import BuildOptions, build
 from sifigan_triton.build.options import all_engines, cpu_has_bf16
 from sifigan_triton.measure.document import Section
 from sifigan_triton.measure.machine import describe_machine

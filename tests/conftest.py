@@ -13,7 +13,7 @@ import torch
 
 from preprocess import Settings, Voice
 from sifigan_triton.build import engine_builder
-from sifigan_triton.build.build import BuildOptions, build
+from sifigan_triton.build.model_repository import BuildOptions, build
 from sifigan_triton.network import export
 from sifigan_triton.network.engine_spec import EngineSpec
 from sifigan_triton.network.generator import Generator

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.tracks import DATA
-from sifigan_triton.build.build import BuildOptions, GateError, build
 from sifigan_triton.build.gate import edge_utterance, read_utterances
 from sifigan_triton.build.manifest import read_manifest
+from sifigan_triton.build.model_repository import BuildOptions, GateError, build
 from sifigan_triton.network import export, generator
 from sifigan_triton.network.engine_spec import EngineSpec
 from sifigan_triton.network.generator import Generator

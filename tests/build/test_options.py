@@ -13,7 +13,7 @@ import pytest
 import build_engines
 from preprocess.voice import VoiceError
 from sifigan_triton.build import options as build_options
-from sifigan_triton.build.build import BuildError, BuildOptions, build
+from sifigan_triton.build.model_repository import BuildError, BuildOptions, build
 from sifigan_triton.build.options import cpu_has_bf16
 from tests.small_build import ONNX, OPENVINO
 

@@ -15,8 +15,8 @@ import pytest
 from benchmarks.tracks import DATA
 from postprocess import merge
 from preprocess import condition, preprocess
-from sifigan_triton.build.build import BuildError, BuildOptions, build
 from sifigan_triton.build.engine_builder import EngineMaker
+from sifigan_triton.build.model_repository import BuildError, BuildOptions, build
 from sifigan_triton.build.tensorrt.manifest import Gpu, Machine
 from sifigan_triton.network import export
 from sifigan_triton.quality import snr_db
@@ -242,13 +242,13 @@ def test_plan_of_another_machine_is_out_of_date(
 
     monkeypatch.setattr(EngineMaker, "_make_plan", make_plan)
     here = Machine((Gpu("A", "8.9"),), {"tensorrt": "10.5.0"})
-    monkeypatch.setattr("sifigan_triton.build.build.read_machine", lambda: here)
+    monkeypatch.setattr("sifigan_triton.build.model_repository.read_machine", lambda: here)
     trt = replace(options, engines=(ENGINES["trt-fp32"],))
     build(trt)
     build(trt)
     assert len(plans) == 1
     monkeypatch.setattr(
-        "sifigan_triton.build.build.read_machine", lambda: replace(here, versions={"tensorrt": "10.7.0"})
+        "sifigan_triton.build.model_repository.read_machine", lambda: replace(here, versions={"tensorrt": "10.7.0"})
     )
     build(trt)
     assert len(plans) == 2
