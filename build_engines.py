@@ -6,16 +6,20 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import TextIO, get_args
 
-from sifigan_triton.build.build import BuildError, BuildOptions, build
+from sifigan_triton.build.model_repository import BuildError, BuildOptions, build
 from sifigan_triton.build.options import AUTO, GATE_DATA, all_engines, auto_engines
 from sifigan_triton.build.tensorrt.check import check_voice, format_checks
 from sifigan_triton.build.window_choice import auto_window
+from sifigan_triton.network.engine_spec import EngineSpec
 from sifigan_triton.quality import parse_bounds
 from sifigan_triton.repository.engine_kinds import ENGINES, PLATFORMS, RUNTIMES, EngineKind, Precision
+from sifigan_triton.voice.folder import load_voice
 
 EPILOG = """examples:
   build_engines.py                                      the default voice, the fastest engine of this machine
@@ -31,29 +35,54 @@ EPILOG = """examples:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     args = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    try:
-        _check_window(args)
-        if args.check_tensorrt:
-            print(format_checks(check_voice(args.voice, args.window, args.f0_floor, args.max_batch, _say)))
-        else:
-            options = _options(args)
-            if args.window == AUTO:
-                window = auto_window(
-                    options, args.lengths or GATE_DATA, 1 if args.concurrency is None else args.concurrency, _say
-                )
-                options = replace(options, window=window)
-            build(options, report=_say)
-    except KeyboardInterrupt:
-        return 130
-    except (RuntimeError, ValueError, OSError) as error:
-        print(f"build_engines.py: {error}", file=sys.stderr)
-        return 1
+    with _console(args.verbose):
+        try:
+            _run(args)
+        except KeyboardInterrupt:
+            return 130
+        except (RuntimeError, ValueError, OSError) as error:
+            print(f"build_engines.py: {error}", file=sys.stderr)
+            return 1
     return 0
 
 
-def _say(line: str) -> None:
-    print(line, flush=True)
+def _run(args: argparse.Namespace) -> None:
+    _check_window(args)
+    if args.check_tensorrt:
+        spec = EngineSpec(*load_voice(args.voice), args.window, args.f0_floor, args.max_batch)
+        print(format_checks(check_voice(spec)))
+        return
+    options = _options(args)
+    if args.window == AUTO:
+        options = replace(options, window=auto_window(options, args.lengths or GATE_DATA))
+    build(options)
+
+
+@contextmanager
+def _console(verbose: bool) -> Iterator[None]:
+    """Show what the package logs: plain lines on stdout, warnings and worse on stderr with their level."""
+    lines, warnings = _Lines(sys.stdout), logging.StreamHandler(sys.stderr)
+    lines.addFilter(lambda record: record.levelno < logging.WARNING)
+    warnings.setLevel(logging.WARNING)
+    warnings.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    package = logging.getLogger("sifigan_triton")
+    before = package.level
+    package.setLevel(logging.DEBUG if verbose else logging.INFO)
+    package.addHandler(lines)
+    package.addHandler(warnings)
+    try:
+        yield
+    finally:
+        package.setLevel(before)
+        package.removeHandler(lines)
+        package.removeHandler(warnings)
+
+
+class _Lines(logging.StreamHandler[TextIO]):
+    """Lines whose failure, such as a closed pipe, ends the command as a `print` would."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
+        raise
 
 
 def _options(args: argparse.Namespace) -> BuildOptions:
@@ -77,11 +106,10 @@ def _check_window(args: argparse.Namespace) -> None:
     """Refuse what goes with a measured window only, or without one only."""
     if args.window == AUTO and args.check_tensorrt:
         raise BuildError("--window auto measures engines, --check-tensorrt makes none: give a number of frames")
-    given = [f"--{name}" for name in ("lengths", "concurrency") if getattr(args, name) is not None]
-    if args.window != AUTO and given:
+    if args.window != AUTO and args.lengths is not None:
         raise BuildError(
-            f"{' and '.join(given)} without --window auto, got --window {args.window}: the window would not depend on "
-            "it; add --window auto"
+            f"--lengths without --window auto, got --window {args.window}: the window would not depend on it; add "
+            "--window auto"
         )
 
 
@@ -132,6 +160,9 @@ def _parser() -> argparse.ArgumentParser:
         default=defaults.platform,
         help="what will serve it: the server of the wheel (Python backend) or NVIDIA's container (native backends)",
     )
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="show the engine's crop plan and the table of the quality gate too"
+    )
     return parser
 
 
@@ -151,9 +182,6 @@ def _add_window_options(parser: argparse.ArgumentParser, defaults: BuildOptions)
         metavar="FILE",
         help="for --window auto: requests such as will come, perf_analyzer's JSON or feature files (.npz); default: "
         "those of measurement_data",
-    )
-    parser.add_argument(
-        "--concurrency", type=int, help="for --window auto: requests that wait at the same time (default: 1)"
     )
     parser.add_argument(
         "--f0-floor",

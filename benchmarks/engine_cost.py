@@ -30,8 +30,8 @@ import torch
 
 from benchmarks.tracks import shipped
 from postprocess import merge, to_pcm16
-from preprocess import Settings, condition, preprocess
-from sifigan_triton.network.crop_plan import crop_plan
+from preprocess import condition, preprocess
+from sifigan_triton.network.engine_spec import EngineSpec
 from sifigan_triton.network.export import INPUTS, OPSET, export_cpu_onnx, export_onnx, export_torchscript
 from sifigan_triton.network.generator import Generator
 from sifigan_triton.repository.runtimes.pt_runtime import Engine as TorchScript
@@ -60,17 +60,15 @@ def export_plain(generator: Generator, inputs: Inputs, path: Path) -> None:
 
 def export_models(voice_folder: Path, window: int, f0_floor: float, plain: Inputs | None, folder: Path) -> None:
     """Export what is timed, the plain model for ONNX only if its inputs are given."""
-    voice, generator = load_voice(voice_folder)
-    plan = crop_plan(voice, window, f0_floor)
-    settings = Settings(voice, plan.window, plan.halo, plan.f0_floor, 128)
+    spec = EngineSpec(*load_voice(voice_folder), window, f0_floor)
     with torch.no_grad():
-        export_torchscript(generator, settings, folder / "model.pt")
-        export_onnx(generator, settings, plan, folder / "narrowing.onnx")
+        export_torchscript(spec, folder / "model.pt")
+        export_onnx(spec, folder / "narrowing.onnx")
         for precision in _precisions():
             path = folder / f"time-major-{precision}.onnx"
-            export_cpu_onnx(generator, settings, plan, path, {"f32": "fp32"}.get(precision, precision))
+            export_cpu_onnx(spec, path, {"f32": "fp32"}.get(precision, precision))
         if plain is not None:
-            export_plain(generator, plain, folder / "plain.onnx")
+            export_plain(spec.generator, plain, folder / "plain.onnx")
 
 
 def openvino_runner(
@@ -124,9 +122,8 @@ def main() -> None:
     threads = int(args.one_thread)
     if threads:
         torch.set_num_threads(threads)
-    voice, _ = load_voice(args.voice)
-    plan = crop_plan(voice, args.window, args.f0_floor)
-    settings = Settings(voice, plan.window, plan.halo, plan.f0_floor, 128)
+    spec = EngineSpec(*load_voice(args.voice), args.window, args.f0_floor)
+    voice, settings = spec.voice, spec.settings
     request = shipped(f"frames-{FRAMES}")[0]
     windows = preprocess(request.f0, request.mcep, request.bap, settings)
     narrow = {name: getattr(windows, name)[:1] for name in INPUTS}

@@ -13,10 +13,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from preprocess import Settings, condition, preprocess
+from preprocess import condition, preprocess
 from preprocess.windows import Windows
 from sifigan_triton.features.requests import read_requests
-from sifigan_triton.network.crop_plan import CropPlan, crop_plan
+from sifigan_triton.network.engine_spec import EngineSpec
 from sifigan_triton.voice.folder import load_voice, random_voice
 
 DATA = Path(__file__).parent.parent / "measurement_data" / "frames-627.json"
@@ -65,11 +65,11 @@ class Bench:
         """Compute the reference on the CPU."""
         self.device = torch.device(args.device)
         self.voice, self.generator = load_voice(args.voice) if args.voice else random_voice(channels=args.channels)
-        self.plan: CropPlan = crop_plan(self.voice, args.window, args.f0_floor)
         request = read_requests(DATA)[0]
         self.frames = int(request.f0.size)
         largest = max(*args.batches, -(-self.frames // args.window))
-        self.settings = Settings(self.voice, self.plan.window, self.plan.halo, self.plan.f0_floor, largest)
+        self.spec = EngineSpec(self.voice, self.generator, args.window, args.f0_floor, largest)
+        self.settings = self.spec.settings
         inputs = condition(request.f0, request.mcep, request.bap, self.voice)
         self.full = [torch.from_numpy(values)[None] for values in inputs]
         self.windows: Windows = preprocess(request.f0, request.mcep, request.bap, self.settings)

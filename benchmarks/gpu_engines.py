@@ -37,7 +37,7 @@ def torch_candidates(bench: Bench, batches: list[int], graphs: bool) -> Iterator
         if precision == "TF32" and bench.device.type == "cpu":
             continue
         generator: Generator = in_precision(bench.generator, dtype).to(bench.device).eval()
-        engine = NarrowingEngine(generator, bench.voice, bench.plan).to(bench.device).eval()
+        engine = NarrowingEngine(generator, bench.voice, bench.spec.plan).to(bench.device).eval()
         full = [x.to(bench.device) for x in bench.full]
         run = _runner(generator, full, precision, graphs)
         yield Candidate(runtime, "full length", precision, 1, bench.frames, run, partial(_waveform, bench, run))

@@ -12,9 +12,10 @@ this file.
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 
-from sifigan_triton.build.build import build
+from sifigan_triton.build.model_repository import build
 from sifigan_triton.build.options import BuildOptions, has_tensorrt
 from sifigan_triton.measure.benchmark import BenchmarkOptions, run_benchmark, write_results
 from sifigan_triton.measure.run import Schedule
@@ -29,7 +30,7 @@ def build_repository(args: argparse.Namespace, kinds: tuple[EngineKind, ...]) ->
     if args.voice is None and not (voice / "voice.json").exists():
         save_voice(voice, *random_voice(channels=args.channels), RANDOM_CARD)
     options = BuildOptions(voice, repository, kinds, max_batch_size=args.max_batch, gate_data=())
-    build(options, report=lambda line: print(line, flush=True))
+    build(options)
     return repository
 
 
@@ -48,6 +49,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--output", type=Path, default=Path("build/gpu"))
     args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")  # what the build says
     kinds = tuple(ENGINES[name] for name in args.engine)
     options = BenchmarkOptions(
         build_repository(args, kinds),

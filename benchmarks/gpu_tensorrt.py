@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from benchmarks.gpu_bench import INPUTS, Array, Bench, Candidate
-from sifigan_triton.build.tensorrt.build import build_plan
 from sifigan_triton.build.tensorrt.library import TensorRTError, is_rtx, load_tensorrt, load_tensorrt_rtx
+from sifigan_triton.build.tensorrt.plan import build_plan
 from sifigan_triton.network.export import export_onnx
 from sifigan_triton.network.precision import DTYPES
 from sifigan_triton.repository.runtimes.trt_runtime import Engine
@@ -63,8 +63,8 @@ def _plan_candidates(bench: Bench, batches: list[int], trt: Any, precision: str)
 def _load(bench: Bench, trt: Any, precision: str) -> Engine:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        export_onnx(bench.generator, bench.settings, bench.plan, folder / "model.onnx", DTYPES[precision])
-        plan = build_plan(folder / "model.onnx", bench.settings, trt, optimum_batch=1, report=print)
+        export_onnx(bench.spec, folder / "model.onnx", DTYPES[precision])
+        plan = build_plan(folder / "model.onnx", bench.settings, trt, optimum_batch=1)
         (folder / "model.plan").write_bytes(plan.serialized)
         (folder / "manifest.json").write_text(json.dumps(plan.machine), encoding="utf-8")
         return Engine(folder, precision, {name: [] for name in INPUTS})

@@ -24,9 +24,8 @@ from benchmarks.tracks import recordings
 from postprocess import merge, to_pcm16
 from preprocess import Settings, preprocess, preprocess_tensors
 from preprocess.older_tensors import EXCITATION, FACTORS, FEATURES
-from sifigan_triton.build.options import BuildOptions
 from sifigan_triton.features.requests import Request
-from sifigan_triton.network.crop_plan import crop_plan
+from sifigan_triton.network.engine_spec import EngineSpec
 from sifigan_triton.voice.folder import random_voice
 
 LENGTHS = (100, 627, 2000, 6000, 20000, 60000)
@@ -38,17 +37,14 @@ Step = Callable[[], object]
 
 def default_settings() -> Settings:
     """Return the settings of the default build, with a small voice: the generator's size changes nothing here."""
-    voice, _ = random_voice(channels=64)
-    options = BuildOptions(Path(), Path(), engines=())
-    plan = crop_plan(voice, options.window, options.f0_floor)
-    return Settings(voice, plan.window, plan.halo, plan.f0_floor, options.max_batch_size)
+    return EngineSpec(*random_voice(channels=64)).settings
 
 
 def of_length(frames: int, floor: float) -> Request:
     """Return the shipped recordings over and over, their F0 at or above the floor."""
     sung = recordings()
     f0, mcep, bap = (np.resize(values, (frames, *values.shape[1:])) for values in (sung.f0, sung.mcep, sung.bap))
-    return Request(np.where(f0 > 0.0, np.maximum(f0, np.float32(floor)), f0), mcep, bap)
+    return Request(f0, mcep, bap).raised_to(floor)
 
 
 def steps(frames: int, settings: Settings, seeds: Iterator[int]) -> dict[str, Step]:

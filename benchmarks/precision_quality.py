@@ -19,8 +19,8 @@ import torch
 
 from benchmarks.bf16 import Bf16
 from benchmarks.tracks import DATA
-from preprocess import Settings
 from sifigan_triton.build.gate import Utterance, read_utterances
+from sifigan_triton.network.engine_spec import EngineSpec
 from sifigan_triton.network.generator import Generator
 from sifigan_triton.network.precision import WideSums, in_precision
 from sifigan_triton.quality import Pair, Verdict, bounds_for, judge
@@ -49,7 +49,7 @@ def main() -> None:
     args = parser.parse_args()
     voice, generator = load_voice(args.voice)
     files = [DATA / "long.json", DATA / "frames-627.json"]
-    utterances = read_utterances(files, generator, Settings(voice, 512, 216, 70.0, 128))
+    utterances = read_utterances(files, EngineSpec(voice, generator))
     half = in_precision(generator, torch.float16, ())
     cases: list[tuple[str, Generator, Context, str]] = [
         ("FP16, FP32 sums", half, WideSums, "fp16"),

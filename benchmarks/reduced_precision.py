@@ -27,7 +27,7 @@ from benchmarks.engine_cost import openvino_runner
 from benchmarks.tracks import Array, full_length, track_request
 from preprocess import Settings, Windows, preprocess
 from preprocess.f0 import continuous_f0
-from sifigan_triton.network.crop_plan import crop_plan
+from sifigan_triton.network.engine_spec import EngineSpec
 from sifigan_triton.network.export import INPUTS, export_cpu_onnx, export_onnx, run_onnx
 from sifigan_triton.network.narrowing_engine import NarrowingEngine
 from sifigan_triton.network.time_major_engine import TimeMajorEngine
@@ -75,19 +75,19 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_grad_enabled(False)
     voice, generator = load_voice(args.voice)
-    plan = crop_plan(voice, args.window, args.f0_floor)
-    settings = Settings(voice, plan.window, plan.halo, plan.f0_floor, 128)
+    spec = EngineSpec(voice, generator, args.window, args.f0_floor)
+    plan, settings = spec.plan, spec.settings
     engine = NarrowingEngine(generator, voice, plan)
     time_major = TimeMajorEngine(generator, voice, plan, None)
     print("| F0 track | engine | SNR dB | seam |")
     print("| --- | --- | ---: | ---: |")
     with tempfile.TemporaryDirectory() as folder:
         half = Path(folder, "fp16.onnx")
-        export_onnx(generator, settings, plan, half, torch.float16)
+        export_onnx(spec, half, torch.float16)
         bf16 = None
         if "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             bf16 = Path(folder, "bf16.onnx")
-            export_cpu_onnx(generator, settings, plan, bf16, "bf16")
+            export_cpu_onnx(spec, bf16, "bf16")
         for track in ("floor", "recordings", "glide"):
             request = track_request(track, 5 * args.window + 17, args.f0_floor)
             reference = full_length(request, voice, generator)

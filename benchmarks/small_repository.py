@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.tracks import track_request
-from sifigan_triton.build.build import BuildOptions, build
+from sifigan_triton.build.model_repository import BuildOptions, build
 from sifigan_triton.features.requests import Request
 from sifigan_triton.repository.engine_kinds import ENGINES
 from sifigan_triton.voice.folder import RANDOM_CARD, random_voice, save_voice

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import base64
 import json
+import logging
 import statistics
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,16 +25,15 @@ import torch
 
 from benchmarks.tracks import DATA, shipped
 from preprocess import Settings, preprocess
-from sifigan_triton.build.build import BuildOptions, build
-from sifigan_triton.build.manifest import read_manifest
+from sifigan_triton.build.model_repository import BuildOptions, build
 from sifigan_triton.build.options import all_engines, cpu_has_bf16
 from sifigan_triton.measure.document import Section
 from sifigan_triton.measure.machine import describe_machine
 from sifigan_triton.measure.perf_analyzer import PerfResult, PerfSettings, run
-from sifigan_triton.network.crop_plan import crop_plan
+from sifigan_triton.network.engine_spec import EngineSpec
 from sifigan_triton.repository.configs import window_tensors
 from sifigan_triton.repository.engine_kinds import ENGINES, EngineKind
-from sifigan_triton.repository.servable import find_servable
+from sifigan_triton.repository.servable import find_servable, read_manifest
 from sifigan_triton.repository.staging import VERSION
 from sifigan_triton.server.triton_server import TritonServer
 from sifigan_triton.voice.folder import load_voice
@@ -88,9 +88,8 @@ def measure(voice_folder: Path, folder: Path, requests: int, rounds: int) -> lis
     kinds = engines_here()
     repository = folder / "models"
     options = BuildOptions(voice_folder, repository, kinds, window=FRAMES, f0_floor=F0_FLOOR, max_batch_size=8)
-    build(options, report=lambda line: print(line, flush=True))
-    voice, _ = load_voice(voice_folder)
-    settings = Settings(voice, FRAMES, crop_plan(voice, FRAMES, F0_FLOOR).halo, F0_FLOOR, options.max_batch_size)
+    build(options)
+    settings = EngineSpec(*load_voice(voice_folder), FRAMES, F0_FLOOR, options.max_batch_size).settings
     rows = [Row(kind) for kind in kinds]
     how = PerfSettings(requests=requests)
     models = find_servable(repository).models
@@ -179,6 +178,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=Path("build/study"))
     args: Any = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")  # what the build says
     SECTION.around()  # before anything is measured
     args.folder.mkdir(parents=True, exist_ok=True)
     rows = measure(args.voice, args.folder, args.requests, args.rounds)

@@ -13,9 +13,9 @@ import torch
 
 from preprocess import Settings, Voice
 from sifigan_triton.build import engine_builder
-from sifigan_triton.build.build import BuildOptions, build
+from sifigan_triton.build.model_repository import BuildOptions, build
 from sifigan_triton.network import export
-from sifigan_triton.network.crop_plan import crop_plan
+from sifigan_triton.network.engine_spec import EngineSpec
 from sifigan_triton.network.generator import Generator
 from sifigan_triton.repository.engine_kinds import ENGINES
 from sifigan_triton.repository.servable import find_servable
@@ -74,12 +74,11 @@ def _deploy(
 ) -> Iterator[Deployment]:
     engine = ENGINES["openvino-fp32"]
     build(BuildOptions(folder, output, (engine,), None, window, f0_floor, max_batch_size=128))
-    constants, generator = voice
-    settings = Settings(constants, window, crop_plan(constants, window, f0_floor).halo, f0_floor, 128)
+    spec = EngineSpec(*voice, window, f0_floor)
     models = find_servable(output, ("sifigan", "sifigan-tensors")).models
     ports = {"http_port": 0, "grpc_port": 0, "metrics_port": 0}
     with TritonServer(output, models=models, client_shared_memory=True, **ports) as server:
-        yield Deployment(server, settings, generator)
+        yield Deployment(server, spec.settings, spec.generator)
 
 
 @pytest.fixture(scope="session")
@@ -128,16 +127,16 @@ def exports(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         calls.append(f"engine of {shape}, weights {weight}, {dtype}, {keep}")
         path.write_text(calls[-1])
 
-    def static(generator: Any, settings: Settings, plan: Any, path: Path, dtype: Any, keep: Any = ()) -> None:
-        write_text(f"{settings.window} frames, {settings.f0_floor} Hz", generator, path, dtype, keep)
+    def static(spec: EngineSpec, path: Path, dtype: Any, keep: Any = ()) -> None:
+        write_text(f"{spec.window} frames, {spec.f0_floor} Hz", spec.generator, path, dtype, keep)
 
-    def dynamic(generator: Any, settings: Settings, path: Path, dtype: Any, keep: Any) -> None:
-        write_text("any length", generator, path, dtype, keep)
+    def dynamic(spec: EngineSpec, path: Path, dtype: Any, keep: Any) -> None:
+        write_text("any length", spec.generator, path, dtype, keep)
 
     monkeypatch.setattr(export, "export_onnx", static)
     monkeypatch.setattr(export, "export_cpu_onnx", static)
     monkeypatch.setattr(export, "export_dynamic_onnx", dynamic)
     monkeypatch.setattr(export, "export_torchscript", dynamic)
-    passed = SimpleNamespace(passed=True, table=lambda: "all fine", as_dict=dict)
+    passed = SimpleNamespace(passed=True, table=lambda: "all fine", as_dict=dict, overall={"snr": 99.0})
     monkeypatch.setattr(engine_builder, "judge_engine", lambda *arguments: passed)
     return calls

@@ -15,6 +15,7 @@ from torch import Tensor
 from preprocess import Settings, Voice, Windows, condition
 from preprocess.voice import PdIndexing
 from sifigan_triton.network.crop_plan import CropPlan, crop_plan
+from sifigan_triton.network.engine_spec import EngineSpec
 from sifigan_triton.network.export import INPUTS
 from sifigan_triton.network.generator import Generator
 from sifigan_triton.network.narrowing_engine import NarrowingEngine
@@ -50,6 +51,11 @@ def small_voice(pd_indexing: PdIndexing = "reflect", **hyperparameters: Any) -> 
         if name.endswith("weight"):
             parameter.mul_(GAIN)
     return replace(voice, generator=config), generator
+
+
+def small_spec(voice: Voice, generator: Generator, window: int = WINDOW, f0_floor: float = F0_FLOOR) -> EngineSpec:
+    """Say what a small engine is made from."""
+    return EngineSpec(voice, generator, window, f0_floor)
 
 
 def small_settings(voice: Voice, window: int = WINDOW, f0_floor: float = F0_FLOOR) -> tuple[Settings, CropPlan]:

@@ -1,20 +1,31 @@
-"""Makes one engine, judges it, and makes it again with more of it in FP32 where that was asked for."""
+"""Makes engines, judges them, and makes one again with more of it in FP32 where that was asked for."""
 
 from __future__ import annotations
 
+import logging
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sifigan_triton.build.engine_maker import EngineMaker, Keep
 from sifigan_triton.build.gate import Utterance, edge_utterance, judge_engine, read_utterances
 from sifigan_triton.build.mixed_precision import GroupNoise, fewest_to_keep, format_groups, measure_groups
 from sifigan_triton.build.options import AUTO, BuildError, BuildOptions
+from sifigan_triton.build.tensorrt.plan import build_plan
+from sifigan_triton.files import file_hash
+from sifigan_triton.network import export
+from sifigan_triton.network.engine_spec import EngineSpec
 from sifigan_triton.network.precision import DTYPES
 from sifigan_triton.quality import Bounds, Verdict
 from sifigan_triton.repository.engine_kinds import EngineKind
+
+logger = logging.getLogger(__name__)
+
+Keep = tuple[str, ...]
+TIMING_CACHE = ".tensorrt-timing.cache"
+"""File beside the model repository where TensorRT keeps the times of its kernels: the next build is shorter."""
+OPTIMUM_BATCH = 4
+"""Windows in a call for which TensorRT chooses its kernels: 10 s of audio with the default window."""
 
 
 class GateError(BuildError):
@@ -27,12 +38,62 @@ class GateError(BuildError):
 
 
 @dataclass
+class EngineMaker:
+    """Makes the files of one voice's engines; an ONNX graph that several of them need is exported once."""
+
+    spec: EngineSpec
+    scratch: Path
+    """Folder for the graphs."""
+    timing_cache: Path | None = None
+    """See `TIMING_CACHE`."""
+    _graphs: dict[tuple[str, Keep], Path] = field(default_factory=dict)
+
+    def make(self, kind: EngineKind, folder: Path, keep_fp32: Keep = ()) -> dict[str, Any]:
+        """Write an engine's file into a version folder.
+
+        Args:
+            kind: the engine.
+            folder: the version folder.
+            keep_fp32: groups of layers that stay in FP32.
+
+        Returns:
+            Facts for the manifest.
+
+        """
+        dtype, path = DTYPES[kind.precision], folder / kind.file
+        if kind.runtime == "pt":
+            export.export_torchscript(self.spec, path, dtype, keep_fp32)
+        elif kind.runtime == "onnx":
+            export.export_dynamic_onnx(self.spec, path, dtype, keep_fp32)
+        elif kind.runtime == "openvino":  # computes a graph of FP32 weights in the precision that it is told
+            export.export_cpu_onnx(self.spec, path, kind.precision)
+        else:
+            return self._make_plan(kind, path, keep_fp32)
+        return {}
+
+    def _make_plan(self, kind: EngineKind, path: Path, keep_fp32: Keep) -> dict[str, Any]:
+        graph, settings = self._static_graph(kind.precision, keep_fp32), self.spec.settings
+        optimum = min(OPTIMUM_BATCH, settings.max_batch_size)
+        plan = build_plan(graph, settings, optimum_batch=optimum, timing_cache=self.timing_cache)
+        path.write_bytes(plan.serialized)
+        return {"onnx_sha256": file_hash(graph), **plan.machine}
+
+    def _static_graph(self, precision: str, keep_fp32: Keep) -> Path:
+        """Return the narrowing engine as an ONNX file."""
+        key = (precision, keep_fp32)
+        if key not in self._graphs:
+            path = self.scratch / f"{'-'.join((precision, *keep_fp32))}.onnx"
+            export.export_onnx(self.spec, path, DTYPES[precision], keep_fp32)
+            self._graphs[key] = path
+        return self._graphs[key]
+
+
+@dataclass
 class EngineBuilder:
     """Builds the engines of one voice, each through the quality gate."""
 
     options: BuildOptions
     maker: EngineMaker
-    report: Callable[[str], None]
     _utterances: list[Utterance] | None = None
 
     def build(self, kind: EngineKind, folder: Path) -> dict[str, Any]:
@@ -59,48 +120,55 @@ class EngineBuilder:
         groups, bound, kept = self._measure(kind), self.options.bounds_of(kind).snr_db, 0
         while True:
             names = tuple(group.name for group in groups[:kept])
-            self.report(f"{kind.model}:\n{format_groups(groups, names)}")
+            logger.info("%s: keeping in FP32: %s", kind.model, ", ".join(names) or "nothing")
+            logger.debug("%s", format_groups(groups, names))
             try:
                 return self._build(kind, folder, names)
             except GateError as error:
                 if kept == len(groups) - 1:
                     raise
-                self.report(f"{kind.model} fails the quality gate with {kept} groups in FP32: more of them ...")
+                logger.info("%s: fails the quality gate, next with more in FP32", kind.model)
                 wanted = fewest_to_keep(groups, bound, kept, error.snr_db)
                 kept = max(kept + 1, min(wanted, len(groups) - 1))
 
     def _build(self, kind: EngineKind, folder: Path, keep: Keep) -> dict[str, Any]:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        self.report(f"{kind.model}: making the engine ...")
+        logger.info("%s: making the engine ...", kind.model)
         facts = self.maker.make(kind, folder, keep)
-        edges = [edge_utterance(self.maker.generator, self.maker.settings)]
         bounds = self.options.bounds_of(kind)
-        verdict = self._judge(kind, folder, edges, Bounds(snr=bounds.snr))  # seeded features are no voice
+        verdict = self._judge(kind, folder, [edge_utterance(self.maker.spec)], Bounds(snr=bounds.snr), seeded=True)
         if kind.precision != "fp32" and self.options.gate_data:
-            verdict = self._judge(kind, folder, self._gate_utterances(), bounds)
+            verdict = self._judge(kind, folder, self._gate_utterances(), bounds, seeded=False)
+        logger.info(
+            "%s: passed the quality gate, %.1f dB SNR against the full-length FP32 generator (at least %g dB)",
+            kind.model,
+            verdict.overall["snr"],
+            bounds.snr_db,
+        )
         return {**facts, "kept_in_fp32": list(keep), "quality": verdict.as_dict()}
 
-    def _judge(self, kind: EngineKind, folder: Path, utterances: list[Utterance], bounds: Bounds) -> Verdict:
-        verdict = judge_engine(kind, folder, utterances, self.maker.settings, bounds, self.report)
+    def _judge(
+        self, kind: EngineKind, folder: Path, utterances: list[Utterance], bounds: Bounds, seeded: bool
+    ) -> Verdict:
+        verdict = judge_engine(kind, folder, self.maker.spec, utterances, bounds, seeded)
         if not verdict.passed:
             raise GateError(
                 f"{kind.model} fails the quality gate and is not published; an engine that is there stays.\n"
                 f"{verdict.table()}\n{_fix(kind, self.options.keep_fp32)}",
                 verdict.overall["snr"],
             )
-        self.report(f"{kind.model} against the full-length FP32 generator:\n{verdict.table()}")
+        logger.debug("%s against the full-length FP32 generator:\n%s", kind.model, verdict.table())
         return verdict
 
     def _measure(self, kind: EngineKind) -> list[GroupNoise]:
-        self.report(f"{kind.model}: measuring each group of layers alone in {kind.precision.upper()} ...")
-        maker = self.maker
+        logger.info("%s: measuring each group of layers alone in %s ...", kind.model, kind.precision.upper())
         utterance = min(self._gate_utterances(), key=lambda u: abs(u.f0.size - 600))  # some 3 s say enough
-        return measure_groups(maker.generator, utterance, maker.settings.voice, maker.plan, DTYPES[kind.precision])
+        return measure_groups(self.maker.spec, utterance, DTYPES[kind.precision])
 
     def _gate_utterances(self) -> list[Utterance]:
         if self._utterances is None:
-            self._utterances = read_utterances(self.options.gate_data, self.maker.generator, self.maker.settings)
+            self._utterances = read_utterances(self.options.gate_data, self.maker.spec)
         return self._utterances
 
 

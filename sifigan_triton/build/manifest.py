@@ -2,72 +2,53 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from preprocess import Settings, f0
-from sifigan_triton import quality
-from sifigan_triton.build import engine_maker, gate
-from sifigan_triton.build.options import cpu_has_bf16
-from sifigan_triton.build.tensorrt import build as trt_build
+from preprocess import Settings
+from sifigan_triton.build.code_hash import code_hash
+from sifigan_triton.build.options import BuildOptions, cpu_has_bf16
 from sifigan_triton.files import file_hash
-from sifigan_triton.network import (
-    crop_plan,
-    export,
-    generator,
-    indexing,
-    narrowing_engine,
-    precision,
-    time_major_engine,
-    time_major_layers,
-    toom_cook,
-    utterance_bounds,
-)
-from sifigan_triton.quality import Bounds
-from sifigan_triton.repository.engine_kinds import EngineKind
+from sifigan_triton.network import export
+from sifigan_triton.repository.engine_kinds import EngineKind, Runtime
+from sifigan_triton.repository.servable import MANIFEST_FILE, read_manifest
 from sifigan_triton.voice.folder import voice_hash
 
-MANIFEST_FILE = "manifest.json"
+LIBRARIES: dict[Runtime, tuple[str, ...]] = {
+    "openvino": ("onnx", "openvino"),
+    "onnx": ("onnx", "onnxruntime"),
+    "pt": (),
+    "trt": ("onnx",),
+}
+"""Modules that export and run the engines of a runtime, torch aside; a plan names its TensorRT itself."""
 
 Manifest = dict[str, Any]
 
 
-def made_from(
-    voice_folder: Path,
-    settings: Settings,
-    kind: EngineKind,
-    keep_fp32: tuple[str, ...] | str,
-    bounds: Bounds,
-    gate_data: Sequence[Path],
-) -> Manifest:
+def made_from(options: BuildOptions, settings: Settings, kind: EngineKind) -> Manifest:
     """Return all that determines an engine's file and whether it may be published.
 
     Args:
-        voice_folder: the voice.
+        options: the voice's folder, and how engines are judged.
         settings: constants of the voice and of the static engines.
         kind: the engine.
-        keep_fp32: groups of layers to keep in FP32 as they were asked for, "auto" included.
-        bounds: bounds of the quality gate.
-        gate_data: files of requests that the gate runs.
 
     """
+    keep = options.keep_fp32 if kind.precision == "fp16" else ()
     made: Manifest = {
         "engine": kind.name,
         "voice": settings.voice.name,
-        "voice_sha256": voice_hash(voice_folder),
-        "code_sha256": _code_hash(),
-        "torch": str(torch.__version__),
+        "voice_sha256": voice_hash(options.voice),
+        "code_sha256": code_hash(),
+        "versions": _versions(kind.runtime),
         "opset": export.OPSET,
-        "bounds": bounds.as_dict(),
-        "keep_fp32": keep_fp32 if isinstance(keep_fp32, str) else sorted(keep_fp32),
+        "bounds": options.bounds_of(kind).as_dict(),
+        "keep_fp32": keep if isinstance(keep, str) else sorted(keep),
     }
     if kind.precision != "fp32":
-        made |= {"gate_data": [file_hash(path) for path in gate_data]}
+        made |= {"gate_data": [file_hash(path) for path in options.gate_data]}
     if kind.precision == "bf16":
         made |= {"judged_in": "bf16" if cpu_has_bf16(Path("/proc/cpuinfo").read_text(encoding="utf-8")) else "fp32"}
     if kind.static:
@@ -77,41 +58,15 @@ def made_from(
     return made
 
 
-def _code_hash() -> str:
-    """Return the hash of the code that makes engines and judges them."""
-    digest = hashlib.sha256()
-    folder = Path(quality.__path__[0])
-    graph = (
-        generator,
-        indexing,
-        precision,
-        crop_plan,
-        utterance_bounds,
-        narrowing_engine,
-        time_major_engine,
-        time_major_layers,
-        toom_cook,
-        export,
-    )
-    modules = (f0, *graph, engine_maker, gate, trt_build)
-    for file in (*(Path(str(module.__file__)) for module in modules), *sorted(folder.glob("*.py"))):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
+def _versions(runtime: Runtime) -> dict[str, str]:
+    """Return the versions of what exports, runs and judges the engines of a runtime."""
+    return {name: str(import_module(name).__version__) for name in ("torch", "numpy", *LIBRARIES[runtime])}
 
 
 def write_manifest(folder: Path, kind: EngineKind, made: Manifest, facts: Manifest) -> None:
     """Write the manifest of an engine's version folder: what it was made from, its hash, and facts about it."""
     manifest = {**made, "engine_sha256": file_hash(folder / kind.file), **facts}
     (folder / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """Return the manifest of a version folder; empty if there is none that can be read."""
-    try:
-        manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return manifest if isinstance(manifest, dict) else {}
 
 
 def up_to_date(folder: Path, kind: EngineKind, made: Manifest) -> bool:

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from preprocess.voice import Voice
 from sifigan_triton.build.gate import Utterance
-from sifigan_triton.network.crop_plan import CropPlan
-from sifigan_triton.network.generator import Generator
+from sifigan_triton.network.engine_spec import EngineSpec
 from sifigan_triton.network.precision import WideSums, in_precision, layer_groups
 from sifigan_triton.network.stage_costs import stage_costs
 
@@ -32,28 +30,24 @@ class GroupNoise:
         return float(10.0 ** (-self.snr_db / 10.0))
 
 
-def measure_groups(
-    generator: Generator, utterance: Utterance, voice: Voice, plan: CropPlan, dtype: torch.dtype
-) -> list[GroupNoise]:
+def measure_groups(spec: EngineSpec, utterance: Utterance, dtype: torch.dtype) -> list[GroupNoise]:
     """Measure every group of layers alone in reduced precision, the noisiest first.
 
     Convolutions are summed up in FP32, as matrix units do, so that the figures hold for engines on a GPU.
 
     Args:
-        generator: the voice's generator, FP32.
+        spec: the voice and the shape of the static engine, from which the arithmetic is counted.
         utterance: what to run.
-        voice: the voice's constants.
-        plan: crop plan of the static engine, from which the arithmetic is counted.
         dtype: the reduced precision.
 
     """
     inputs = [torch.from_numpy(values)[None] for values in utterance.inputs]
-    macs = {cost.name.replace(" ", "-"): cost.macs for cost in stage_costs(voice, plan)}
-    groups = list(layer_groups(generator))
+    macs = {cost.name.replace(" ", "-"): cost.macs for cost in stage_costs(spec.voice, spec.plan)}
+    groups = list(layer_groups(spec.generator))
     signal = utterance.reference.astype(np.float64)
     measured = []
     for name in groups:
-        reduced = in_precision(generator, dtype, set(groups) - {name})
+        reduced = in_precision(spec.generator, dtype, set(groups) - {name})
         with torch.inference_mode(), WideSums():
             noise = signal - reduced(*inputs)[0, 0].numpy()
         ratio = np.sum(signal**2) / max(np.sum(noise**2), np.finfo(np.float64).tiny)

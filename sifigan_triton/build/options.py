@@ -9,11 +9,13 @@ from pathlib import Path
 
 import torch
 
+from sifigan_triton.features.requests import measurement_file
+from sifigan_triton.network.engine_spec import EngineSpec
 from sifigan_triton.quality import Bounds, bounds_for
 from sifigan_triton.repository.engine_kinds import ENGINES, EngineKind, Platform
 
 AUTO = "auto"
-GATE_DATA = tuple(Path("measurement_data", f"{name}.json") for name in ("short", "frames-627", "several", "long"))
+GATE_DATA = tuple(measurement_file(f"{name}.json") for name in ("short", "frames-627", "several", "long"))
 """Requests that every reduced-precision engine has to get right before it is published."""
 
 
@@ -30,9 +32,9 @@ class BuildOptions:
     engines: tuple[EngineKind, ...] = field(default_factory=lambda: auto_engines())
     default_engine: EngineKind | None = None
     """Engine behind the ensemble `sifigan`; None is the last of `engines`."""
-    window: int = 512
-    f0_floor: float = 70.0
-    max_batch_size: int = 128
+    window: int = EngineSpec.window
+    f0_floor: float = EngineSpec.f0_floor
+    max_batch_size: int = EngineSpec.max_batch_size
     platform: Platform = "wheel"
     keep_fp32: tuple[str, ...] | str = ()
     """Groups of layers that stay in FP32 in engines of reduced precision; "auto" measures which ones have to."""
@@ -61,7 +63,7 @@ class BuildOptions:
         if reduced and missing:
             raise BuildError(
                 f"--gate-data: {', '.join(missing)} is no file, and {', '.join(reduced)} has to be judged by it: name "
-                "files of requests, or build in the project's folder"
+                "files of requests"
             )
         if self.default not in self.engines:
             raise BuildError(

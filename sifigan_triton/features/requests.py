@@ -1,14 +1,19 @@
-"""The requests of `measurement_data/`, in perf_analyzer's JSON format."""
+"""Requests: those of `measurement_data/`, in perf_analyzer's JSON format, and feature files."""
 
 from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
+from preprocess import Voice
+from sifigan_triton.features.features import Features
 
 Array = npt.NDArray[np.float32]
 
@@ -24,6 +29,16 @@ class Request:
     def first(self, frames: int) -> Request:
         """Return the first `frames` frames."""
         return Request(self.f0[:frames], self.mcep[:frames], self.bap[:frames])
+
+    def raised_to(self, f0_floor: float) -> Request:
+        """Return the request with F0 below `f0_floor` Hz raised to it, so that engines of that floor take it."""
+        return replace(self, f0=np.where(self.f0 > 0.0, np.maximum(self.f0, np.float32(f0_floor)), np.float32(0.0)))
+
+
+def measurement_file(name: str) -> Path:
+    """Return where a file of `measurement_data/` is: beside the package in a checkout, inside it when installed."""
+    beside = Path(__file__).resolve().parents[2] / "measurement_data" / name
+    return beside if beside.is_file() else Path(str(files("sifigan_triton"))) / "measurement_data" / name
 
 
 def read_requests(path: Path) -> list[Request]:
@@ -42,6 +57,38 @@ def read_requests(path: Path) -> list[Request]:
             f"{path} holds no requests of the form "
             f'{{"data": [{{"f0": {{"content": {{"b64": ...}}, "shape": [T]}}, ...}}]}}: {error!r}'
         ) from None
+
+
+def read_request_files(paths: Sequence[Path], voice: Voice) -> list[Request]:
+    """Read requests from perf_analyzer's JSON files and from feature files (`.npz`).
+
+    Raises:
+        ValueError: naming the file, if it cannot be read or holds no requests for this voice.
+
+    """
+    requests: list[Request] = []
+    for file in paths:
+        try:
+            found = [_read_features(file, voice)] if file.suffix == ".npz" else read_requests(file)
+        except OSError as error:
+            raise ValueError(
+                f"{file}: {error.strerror}: name files of requests with --lengths, perf_analyzer's JSON or .npz"
+            ) from None
+        if not found or min(request.f0.size for request in found) == 0:
+            fault = "a request has 0 frames" if found else "holds no requests"
+            raise ValueError(f"{file}: {fault}, expected requests of at least 1 frame: leave it out of --lengths")
+        requests += found
+    return requests
+
+
+def _read_features(file: Path, voice: Voice) -> Request:
+    features = Features.load(file)
+    if not np.isclose(features.frame_period_ms, voice.frame_period_ms):
+        raise ValueError(
+            f"{file}: a frame lasts {features.frame_period_ms:g} ms, expected {voice.frame_period_ms:g} ms as in the "
+            "voice: analyse the recording for this voice"
+        )
+    return Request(features.f0, features.mcep, features.bap)
 
 
 def _decode(tensor: dict[str, dict[str, str]]) -> Array:

@@ -14,10 +14,9 @@ import onnxruntime as ort
 import torch
 from torch import nn
 
-from preprocess import Settings, condition
+from preprocess import Settings, Voice, condition
 from preprocess.windows import Windows, split
-from sifigan_triton.network.crop_plan import CropPlan
-from sifigan_triton.network.generator import Generator
+from sifigan_triton.network.engine_spec import EngineSpec
 from sifigan_triton.network.narrowing_engine import NarrowingEngine
 from sifigan_triton.network.precision import in_precision
 from sifigan_triton.network.time_major_engine import FAST_CHANNELS, TimeMajorEngine
@@ -31,9 +30,7 @@ Array = npt.NDArray[Any]
 
 
 def export_onnx(
-    generator: Generator,
-    settings: Settings,
-    plan: CropPlan,
+    spec: EngineSpec,
     path: Path,
     dtype: torch.dtype = torch.float32,
     keep_fp32: Collection[str] = (),
@@ -41,35 +38,31 @@ def export_onnx(
     """Write the narrowing engine as one ONNX file with a dynamic batch axis.
 
     Args:
-        generator: the voice's generator, FP32.
-        settings: constants of the voice and the engine.
-        plan: the engine's crop plan.
+        spec: the voice and the engine's shape.
         path: file to write.
         dtype: type of the weights and activations; inputs, indices and output stay FP32 and INT32.
         keep_fp32: groups of layers that stay in FP32, see `sifigan_triton.network.precision.layer_groups`.
 
     """
-    _write_engine(NarrowingEngine(in_precision(generator, dtype, keep_fp32), settings.voice, plan), settings, path)
+    generator = in_precision(spec.generator, dtype, keep_fp32)
+    _write_engine(NarrowingEngine(generator, spec.voice, spec.plan), spec.settings, path)
 
 
-def export_cpu_onnx(generator: Generator, settings: Settings, plan: CropPlan, path: Path, precision: str) -> None:
+def export_cpu_onnx(spec: EngineSpec, path: Path, precision: str) -> None:
     """Write the narrowing engine in the form that is fastest on a CPU, as one ONNX file with a dynamic batch axis.
 
     Args:
-        generator: the voice's generator, FP32.
-        settings: constants of the voice and the engine.
-        plan: the engine's crop plan.
+        spec: the voice and the engine's shape.
         path: file to write; its weights are FP32.
         precision: in which the runtime will compute: `fp32`, or `bf16`, which bears no Toom-Cook convolutions.
 
     """
     fast_channels = FAST_CHANNELS if precision == "fp32" else None
-    _write_engine(TimeMajorEngine(generator, settings.voice, plan, fast_channels), settings, path)
+    _write_engine(TimeMajorEngine(spec.generator, spec.voice, spec.plan, fast_channels), spec.settings, path)
 
 
 def export_dynamic_onnx(
-    generator: Generator,
-    settings: Settings,
+    spec: EngineSpec,
     path: Path,
     dtype: torch.dtype = torch.float32,
     keep_fp32: Collection[str] = (),
@@ -77,8 +70,7 @@ def export_dynamic_onnx(
     """Write the full-length generator as one ONNX file for batches of utterances of any one length.
 
     Args:
-        generator: the voice's generator, FP32.
-        settings: constants of the voice.
+        spec: the voice; the shape does not matter.
         path: file to write.
         dtype: type of the weights and activations; inputs, indices and output stay FP32 and INT32.
         keep_fp32: groups of layers that stay in FP32, see `sifigan_triton.network.precision.layer_groups`.
@@ -86,12 +78,11 @@ def export_dynamic_onnx(
     """
     samples, frames = {0: "batch", 2: "samples"}, {0: "batch", 2: "frames"}
     axes = {"excitation": samples, "features": frames, "offsets": frames, OUTPUT: samples}
-    _write_onnx(in_precision(generator, dtype, keep_fp32).eval(), _dynamic_example(settings), axes, path)
+    _write_onnx(in_precision(spec.generator, dtype, keep_fp32).eval(), _dynamic_example(spec.voice), axes, path)
 
 
 def export_torchscript(
-    generator: Generator,
-    settings: Settings,
+    spec: EngineSpec,
     path: Path,
     dtype: torch.dtype = torch.float32,
     keep_fp32: Collection[str] = (),
@@ -99,8 +90,8 @@ def export_torchscript(
     """Write the full-length generator as a TorchScript file; arguments as in `export_dynamic_onnx`."""
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # that TorchScript is on its way out: Triton's PyTorch backend wants it
-        example = tuple(map(torch.from_numpy, _dynamic_example(settings).values()))
-        model = in_precision(generator, dtype, keep_fp32).eval()
+        example = tuple(map(torch.from_numpy, _dynamic_example(spec.voice).values()))
+        model = in_precision(spec.generator, dtype, keep_fp32).eval()
         traced = torch.jit.trace(model, example, check_trace=False)  # type: ignore[no-untyped-call]
         torch.jit.save(traced, str(path))
 
@@ -135,14 +126,14 @@ def _write_onnx(
 def _example(settings: Settings) -> dict[str, Array]:
     """Return one window, with which to trace: FP16 takes a minute a window on a CPU."""
     f0 = np.full(settings.window, 200.0, np.float32)
-    windows = split(*condition(f0, *_quiet_features(settings, f0.size), settings.voice), settings)
+    windows = split(*condition(f0, *seeded_features(settings.voice, f0.size), settings.voice), settings)
     return {name: getattr(windows, name) for name in INPUTS}
 
 
-def _dynamic_example(settings: Settings) -> dict[str, Array]:
+def _dynamic_example(voice: Voice) -> dict[str, Array]:
     """Return a batch of two short utterances, with which to trace."""
     f0 = np.full(32, 200.0, np.float32)
-    inputs = condition(f0, *_quiet_features(settings, f0.size), settings.voice)
+    inputs = condition(f0, *seeded_features(voice, f0.size), voice)
     return {name: np.stack([values, values]) for name, values in zip(DYNAMIC_INPUTS, inputs, strict=True)}
 
 
@@ -153,11 +144,11 @@ def run_onnx(path: Path, windows: Windows) -> npt.NDArray[np.float32]:
     return output
 
 
-def _quiet_features(settings: Settings, frames: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Draw seeded mel-cepstra and band aperiodicities with the voice's own mean and scale."""
+def seeded_features(voice: Voice, frames: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Draw seeded features with the voice's own mean and scale: mcep (frames, 40) and bap (frames, 3), float32."""
     random = np.random.default_rng(0)
     drawn = []
-    for statistics in (settings.voice.mcep, settings.voice.bap):
+    for statistics in (voice.mcep, voice.bap):
         noise = random.standard_normal((frames, len(statistics.mean)))
         drawn.append((noise * np.array(statistics.scale) + np.array(statistics.mean)).astype(np.float32))
     return drawn[0], drawn[1]

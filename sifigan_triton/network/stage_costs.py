@@ -1,4 +1,4 @@
-"""Arithmetic of the narrowing engine, stage by stage, and the table that the build prints."""
+"""Arithmetic of the narrowing engine, stage by stage, and the table that a verbose build shows."""
 
 from __future__ import annotations
 

@@ -36,12 +36,16 @@ class Verdict:
     following: Following | None = None
     """How the reference follows the F0 asked for; None if that is not known."""
     precision: str | None = None
+    seeded: bool = False
+    """Whether the features are seeded, and so no voice."""
 
     @property
     def pitched(self) -> bool:
         """Whether the reference has the pitch asked for; without one, only finiteness and SNR judge."""
         following = self.following
-        return following is None or following.asked < MIN_VOICED_FRAMES or following.share >= MIN_FOLLOWING
+        if self.seeded or following is None:
+            return not self.seeded
+        return following.asked < MIN_VOICED_FRAMES or following.share >= MIN_FOLLOWING
 
     @property
     def passed(self) -> bool:
@@ -160,6 +164,7 @@ def judge(
     *,
     method: Method | None = None,
     progress: Callable[[str], None] | None = None,
+    seeded: bool = False,
 ) -> Verdict:
     """Compare pairs of waveforms and hold the scores against bounds.
 
@@ -172,6 +177,7 @@ def judge(
         bounds: instead of the defaults.
         method: mode and analysis; parity with the default analysis if None.
         progress: called with the name of each utterance before it is measured.
+        seeded: whether the features are seeded, and so no voice: nobody looks for a pitch.
 
     Returns:
         The verdict.
@@ -187,16 +193,17 @@ def judge(
         bounds = Bounds() if precision is None else bounds_for(precision)
     for pair in pairs:
         pair.check(method.mode)
-    contours = {index: method.f0(pair.reference.astype(np.float64), pair.f0) for index, pair in enumerate(pairs)}
-    asked = [(pair.f0, contours[index]) for index, pair in enumerate(pairs) if pair.f0 is not None]
+    heard = () if seeded else pairs
+    contours = [method.f0(pair.reference.astype(np.float64), pair.f0) for pair in heard]
+    asked = [(pair.f0, contour) for pair, contour in zip(heard, contours, strict=True) if pair.f0 is not None]
     following = sum((Following.of(*contour) for contour in asked), Following()) if asked else None
-    pitched = Verdict(method, bounds, (), following).pitched
+    pitched = Verdict(method, bounds, (), following, seeded=seeded).pitched
     scores = []
     for index, pair in enumerate(pairs):
         if progress is not None:
             progress(pair.name)
-        scores.append(compare(pair, method, contours[index], pitched=pitched))
-    return Verdict(method, bounds, tuple(scores), following, precision)
+        scores.append(compare(pair, method, contours[index] if contours else None, pitched=pitched))
+    return Verdict(method, bounds, tuple(scores), following, precision, seeded)
 
 
 def _within(value: float, limit: float, metric: Metric) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,17 +14,17 @@ import torch
 from torch import Tensor
 
 from benchmarks.tracks import DATA
-from preprocess import Settings
-from sifigan_triton.build.build import BuildOptions, GateError, build
 from sifigan_triton.build.gate import edge_utterance, read_utterances
-from sifigan_triton.build.manifest import read_manifest
+from sifigan_triton.build.model_repository import BuildOptions, GateError, build
 from sifigan_triton.network import export, generator
+from sifigan_triton.network.engine_spec import EngineSpec
 from sifigan_triton.network.generator import Generator
 from sifigan_triton.network.indexing import tap_indices
 from sifigan_triton.repository.engine_kinds import ENGINES
+from sifigan_triton.repository.servable import read_manifest
 from sifigan_triton.voice.folder import random_voice, save_voice
-from tests.small_build import contents, leftovers
-from tests.small_voice import one_thread, small_settings, small_voice
+from tests.small_build import contents, leftovers, logged
+from tests.small_voice import one_thread, small_spec, small_voice
 
 Break = Callable[[pytest.MonkeyPatch], None]
 FP16 = ENGINES["onnx-fp16"]
@@ -47,10 +48,10 @@ def while_exporting(monkeypatch: pytest.MonkeyPatch, change: Callable[[Generator
     """Change the model while it is exported, and only then: the reference stays right."""
     original = export.export_dynamic_onnx
 
-    def broken(model: Generator, *arguments: Any) -> None:
+    def broken(spec: EngineSpec, *arguments: Any) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            change(model, patch)
-            original(model, *arguments)
+            change(spec.generator, patch)
+            original(spec, *arguments)
 
     monkeypatch.setattr(export, "export_dynamic_onnx", broken)
 
@@ -85,11 +86,10 @@ def test_broken_engine_is_refused_and_the_previous_one_stays(
 ) -> None:
     build(options)
     before = contents(options.output)
-    lines: list[str] = []
     with monkeypatch.context() as patch:
         break_it(patch)
         with pytest.raises(GateError, match=r"sifigan-onnx-fp16 fails the quality gate and is not published") as error:
-            build(replace(options, bounds={"snr": 49.0}), lines.append)  # another bound: it has to be made anew
+            build(replace(options, bounds={"snr": 49.0}))  # another bound: it has to be made anew
     assert error.match(figure)
     assert error.match("--keep-fp32 auto")
     assert contents(options.output) == before
@@ -113,8 +113,8 @@ def test_bounds_are_configurable(options: BuildOptions) -> None:
 @pytest.mark.parametrize("bound", [51.0, 62.0])
 def test_as_few_groups_as_needed_stay_in_fp32(options: BuildOptions, bound: float) -> None:
     """A higher bound keeps more groups in FP32, and what is kept is enough."""
-    lines: list[str] = []
-    build(replace(options, keep_fp32="auto", bounds={"snr": bound}), lines.append)
+    with logged(logging.DEBUG) as lines:
+        build(replace(options, keep_fp32="auto", bounds={"snr": bound}))
     kept = read_manifest(options.output / FP16.model / "1")["kept_in_fp32"]
     text = "\n".join(lines)
     assert "group alone in reduced precision" in text
@@ -130,9 +130,8 @@ def test_groups_given_by_hand(options: BuildOptions) -> None:
 
 
 def test_utterances_below_the_floor_are_raised_to_it() -> None:
-    voice, model = small_voice()
-    settings = small_settings(voice, f0_floor=150.0)[0]
-    utterances = read_utterances([DATA / "short.json", DATA / "several.json"], model, settings)
+    spec = small_spec(*small_voice(), f0_floor=150.0)
+    utterances = read_utterances([DATA / "short.json", DATA / "several.json"], spec)
     assert [utterance.name for utterance in utterances] == ["short", *(f"several {i}" for i in range(1, 5))]
     for utterance in utterances:
         voiced = utterance.f0[utterance.f0 > 0.0]
@@ -141,17 +140,15 @@ def test_utterances_below_the_floor_are_raised_to_it() -> None:
 
 
 def test_edge_utterance_reaches_the_floor_and_two_windows() -> None:
-    voice, model = small_voice()
-    settings: Settings = small_settings(voice)[0]
-    utterance = edge_utterance(model, settings)
+    spec = small_spec(*small_voice())
+    utterance = edge_utterance(spec)
     assert utterance.windows(static=True).bounds.shape == (3, 2)
     assert utterance.windows(static=False).features.shape == (1, 43, utterance.f0.size)
-    assert np.float32(settings.f0_floor) == utterance.f0[0]
+    assert np.float32(spec.f0_floor) == utterance.f0[0]
     assert utterance.reference.shape == (utterance.f0.size * 120,)
 
 
 def test_request_file_of_another_kind_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text('{"data": [{"f0": [1, 2]}]}')
-    voice, model = small_voice()
     with pytest.raises(ValueError, match=r"x.json holds no requests of the form"):
-        read_utterances([tmp_path / "x.json"], model, small_settings(voice)[0])
+        read_utterances([tmp_path / "x.json"], small_spec(*small_voice()))

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from sifigan_triton.build import engine_builder
-from sifigan_triton.build.build import BuildOptions, GateError, build
+from sifigan_triton.build.model_repository import BuildOptions, GateError, build
 from sifigan_triton.network import export
 from tests.small_build import OPENVINO, ROOT, contents, leftovers
 from tests.small_voice import one_thread

@@ -9,7 +9,7 @@ import torch
 from sifigan_triton.build.gate import edge_utterance
 from sifigan_triton.build.mixed_precision import GroupNoise, fewest_to_keep, format_groups, measure_groups
 from sifigan_triton.network.precision import in_precision, layer_groups
-from tests.small_voice import one_thread, run_generator, small_settings, small_voice
+from tests.small_voice import one_thread, run_generator, small_spec, small_voice
 
 GROUPS = [GroupNoise("a", 50.0, 0.5), GroupNoise("b", 53.0, 0.3), GroupNoise("c", 60.0, 0.2)]
 """Together 48.0 dB; without a 52.2 dB; c alone 60 dB."""
@@ -39,10 +39,10 @@ def test_table_says_what_is_kept_and_what_it_costs() -> None:
 
 def test_groups_are_measured_alone_and_their_noise_adds_up() -> None:
     voice, generator = small_voice()
-    settings, plan = small_settings(voice)
-    utterance = edge_utterance(generator, settings)
+    spec = small_spec(voice, generator)
+    utterance = edge_utterance(spec)
     with one_thread():
-        groups = measure_groups(generator, utterance, voice, plan, torch.float16)
+        groups = measure_groups(spec, utterance, torch.float16)
     assert {group.name for group in groups} == set(layer_groups(generator))
     assert [group.snr_db for group in groups] == sorted(group.snr_db for group in groups)
     assert sum(group.share for group in groups) == pytest.approx(1.0, abs=0.01)  # the last convolution is in no group

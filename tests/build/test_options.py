@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 import build_engines
 from preprocess.voice import VoiceError
 from sifigan_triton.build import options as build_options
-from sifigan_triton.build.build import BuildError, BuildOptions, build
+from sifigan_triton.build.model_repository import BuildError, BuildOptions, build
 from sifigan_triton.build.options import cpu_has_bf16
 from tests.small_build import ONNX, OPENVINO
 
@@ -93,6 +95,41 @@ def test_engines_by_runtime_and_precision(
 ) -> None:
     asked: list[BuildOptions] = []
     monkeypatch.setattr(build_options, "has_tensorrt", lambda: False)
-    monkeypatch.setattr(build_engines, "build", lambda options, report: asked.append(options))
+    monkeypatch.setattr(build_engines, "build", lambda options: asked.append(options))
     assert build_engines.main(arguments) == 0
     assert [kind.name for kind in asked[0].engines] == expected
+
+
+def test_the_console_shows_plain_lines_and_warnings_with_their_level(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logger = logging.getLogger("sifigan_triton.build.somewhere")
+
+    def speak(options: BuildOptions) -> None:
+        logger.debug("details")
+        logger.info("a line")
+        logger.warning("mind the gap")
+
+    monkeypatch.setattr(build_engines, "build", speak)
+    for flags, out in (([], "a line\n"), (["--verbose"], "details\na line\n")):
+        assert build_engines.main(["--engine", "onnx-fp32", *flags]) == 0
+        assert tuple(capsys.readouterr()) == (out, "WARNING: mind the gap\n")
+    logger.warning("nobody listens any more")
+    assert tuple(capsys.readouterr()) == ("", "")
+
+
+def test_a_console_that_is_gone_ends_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError("the console is gone")
+
+    reached: list[str] = []
+
+    def speak(options: BuildOptions) -> None:
+        logging.getLogger("sifigan_triton.build.somewhere").info("a line")
+        reached.append("the next line")
+
+    monkeypatch.setattr(build_engines, "build", speak)
+    monkeypatch.setattr("sys.stdout", Gone())
+    assert build_engines.main(["--engine", "onnx-fp32"]) == 1
+    assert reached == []

@@ -9,13 +9,21 @@ import pytest
 import torch
 from onnx import TensorProto
 
-from sifigan_triton.build.tensorrt.layers import Layer, computing, group_names, group_of, network_layers, weight_names
+from sifigan_triton.build.tensorrt.layers import (
+    Layer,
+    computing,
+    float_types,
+    group_names,
+    group_of,
+    impose_types,
+    network_layers,
+    weight_names,
+)
 from sifigan_triton.build.tensorrt.library import load_tensorrt_rtx, network_flags
-from sifigan_triton.build.tensorrt.weak_typing import float_types, impose_types
 from sifigan_triton.network.export import export_onnx
 from sifigan_triton.network.generator import Generator
 from sifigan_triton.network.precision import layer_groups
-from tests.small_voice import one_thread, small_settings, small_voice
+from tests.small_voice import one_thread, small_spec, small_voice
 
 
 class Parsed(NamedTuple):
@@ -31,10 +39,9 @@ class Parsed(NamedTuple):
 @pytest.fixture(scope="module")
 def parsed(tmp_path_factory: pytest.TempPathFactory) -> Parsed:
     voice, generator = small_voice()
-    settings, plan = small_settings(voice)
     path = tmp_path_factory.mktemp("layers") / "fp16.onnx"
     with one_thread():
-        export_onnx(generator, settings, plan, path, torch.float16)
+        export_onnx(small_spec(voice, generator), path, torch.float16)
     trt = load_tensorrt_rtx()
     log = trt.Logger()
     builder = trt.Builder(log)

@@ -90,7 +90,7 @@ def test_copied_file_is_there(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["build_engines.py", "preprocess/f0.py", "sifigan_triton/build/build.py", "voices/demo"]
+    "path", ["build_engines.py", "preprocess/f0.py", "sifigan_triton/build/model_repository.py", "voices/demo"]
 )
 def test_context_has_what_a_build_reads(path: str) -> None:
     assert in_context(path)

@@ -1,4 +1,4 @@
-"""The committed requests for perf_analyzer are what the committed script makes of the committed recordings."""
+"""Requests as they are read; and the committed ones are what the committed script makes of the recordings."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ import soundfile
 from numpy.typing import NDArray
 
 from sifigan_triton.features.features import Features
+from sifigan_triton.features.requests import Request, measurement_file, read_request_files, read_requests
+from tests.small_voice import small_voice
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "measurement_data"
@@ -104,3 +106,34 @@ def test_attribution_stands_beside_the_recordings() -> None:
     text = (FOLDER / "README.md").read_text(encoding="utf-8")
     for needed in ("Bittner", "zenodo.org/record/5578807", "creativecommons.org/licenses/by/4.0", "Changes made"):
         assert needed in text
+
+
+def test_measurement_files_are_found_wherever_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert [len(read_requests(measurement_file(f"{name}.json"))) for name in ("short", "several")] == [1, 4]
+
+
+def test_measurement_files_of_an_installed_package_lie_inside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a wheel: no folder beside the package."""
+    package = tmp_path / "site-packages" / "sifigan_triton"
+    monkeypatch.setattr("sifigan_triton.features.requests.__file__", str(package / "features" / "requests.py"))
+    monkeypatch.setattr("sifigan_triton.features.requests.files", lambda name: tmp_path / "site-packages" / name)
+    assert measurement_file("short.json") == package / "measurement_data" / "short.json"
+
+
+def test_requests_and_feature_files_are_read(tmp_path: Path) -> None:
+    (request,) = read_requests(FOLDER / "frames-627.json")
+    first = request.first(300)
+    Features(first.f0, first.mcep, first.bap, 24000, 5.0).save(tmp_path / "own.npz")
+    found = read_request_files([FOLDER / "several.json", tmp_path / "own.npz"], small_voice()[0])
+    assert [request.f0.size for request in found] == [200, 37, 411, 1000, 300]
+
+
+def test_f0_is_raised_to_a_floor_where_there_is_one() -> None:
+    f0 = np.array([0.0, 62.3, 70.0, 200.0], np.float32)
+    request = Request(f0, np.zeros((4, 40), np.float32), np.zeros((4, 3), np.float32))
+    raised = request.raised_to(70.0).f0
+    assert (raised.tolist(), raised.dtype) == ([0.0, 70.0, 70.0, 200.0], np.float32)
+    assert request.f0[1] == np.float32(62.3)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.tracks import DATA
-from sifigan_triton.build.build import BuildOptions, build
+from sifigan_triton.build.model_repository import BuildOptions, build
 from sifigan_triton.cli.main import main
 from sifigan_triton.features.requests import read_requests
 from sifigan_triton.measure.benchmark import BenchmarkOptions, plan_cases, run_benchmark, write_results

@@ -13,9 +13,9 @@ import pytest
 import torch
 from onnx import TensorProto
 
-from preprocess import Settings, Voice, Windows
+from preprocess import Windows
 from preprocess.windows import split
-from sifigan_triton.network.crop_plan import CropPlan
+from sifigan_triton.network.engine_spec import EngineSpec
 from sifigan_triton.network.export import (
     DYNAMIC_INPUTS,
     INPUTS,
@@ -26,7 +26,6 @@ from sifigan_triton.network.export import (
     export_torchscript,
     run_onnx,
 )
-from sifigan_triton.network.generator import Generator
 from sifigan_triton.network.narrowing_engine import NarrowingEngine
 from sifigan_triton.network.precision import layer_groups
 from sifigan_triton.quality import snr_db
@@ -38,7 +37,7 @@ from tests.small_voice import (
     random_inputs,
     run_engine,
     run_generator,
-    small_settings,
+    small_spec,
     small_voice,
 )
 
@@ -53,29 +52,25 @@ class Exported(NamedTuple):
     """A small engine and its ONNX file."""
 
     path: Path
-    voice: Voice
-    generator: Generator
-    settings: Settings
-    plan: CropPlan
+    spec: EngineSpec
 
 
 @pytest.fixture(scope="module", params=["reflect", "zero"])
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    voice, generator = small_voice(request.param)
-    settings, plan = small_settings(voice)
+    spec = small_spec(*small_voice(request.param))
     path = tmp_path_factory.mktemp("export") / "model.onnx"
-    export_onnx(generator, settings, plan, path)
-    return Exported(path, voice, generator, settings, plan)
+    export_onnx(spec, path)
+    return Exported(path, spec)
 
 
 def batch(exported: Exported, count: int) -> Windows:
-    return split(*random_inputs(exported.voice, 32 * count - 7), exported.settings)
+    return split(*random_inputs(exported.spec.voice, 32 * count - 7), exported.spec.settings)
 
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_onnx_runtime_equals_the_pytorch_engine(exported: Exported, count: int) -> None:
     windows = batch(exported, count)
-    expected = run_engine(NarrowingEngine(exported.generator, exported.voice, exported.plan), windows)
+    expected = run_engine(NarrowingEngine(exported.spec.generator, exported.spec.voice, exported.spec.plan), windows)
     got = run_onnx(exported.path, windows)
     assert got.shape == (count, 1, 32 * 120)
     assert got.dtype == np.float32
@@ -83,16 +78,16 @@ def test_onnx_runtime_equals_the_pytorch_engine(exported: Exported, count: int) 
 
 
 def test_export_leaves_the_generator_alone(exported: Exported) -> None:
-    _, untouched = small_voice(exported.voice.pd_indexing)
+    _, untouched = small_voice(exported.spec.voice.pd_indexing)
     for (name, values), expected in zip(
-        exported.generator.state_dict().items(), untouched.state_dict().values(), strict=True
+        exported.spec.generator.state_dict().items(), untouched.state_dict().values(), strict=True
     ):
         assert torch.equal(values, expected), name
 
 
 def test_names_types_and_shapes(exported: Exported) -> None:
     model = onnx.load(exported.path)
-    frames = exported.settings.input_frames
+    frames = exported.spec.settings.input_frames
     expected = {
         "excitation": (TensorProto.FLOAT, ["batch", 1, frames * 120]),
         "features": (TensorProto.FLOAT, ["batch", 43, frames]),
@@ -121,9 +116,9 @@ def test_indices_never_leave_integers(exported: Exported, tmp_path: Path, static
     """
     path = tmp_path / "model.onnx"
     if static:
-        export_onnx(exported.generator, exported.settings, exported.plan, path, dtype)
+        export_onnx(exported.spec, path, dtype)
     else:
-        export_dynamic_onnx(exported.generator, exported.settings, path, dtype)
+        export_dynamic_onnx(exported.spec, path, dtype)
     graph = onnx.shape_inference.infer_shapes(onnx.load(path)).graph
     makers = {output: node for node in graph.node for output in node.output}
     types = {info.name: info.type.tensor_type.elem_type for info in (*graph.value_info, *graph.input)}
@@ -147,8 +142,8 @@ def test_indices_never_leave_integers(exported: Exported, tmp_path: Path, static
 def dynamic(exported: Exported) -> dict[str, Callable[[Inputs], FloatArray]]:
     """Run the exported full-length model, by runtime."""
     folder = exported.path.parent
-    export_dynamic_onnx(exported.generator, exported.settings, folder / "dynamic.onnx")
-    export_torchscript(exported.generator, exported.settings, folder / "model.pt")
+    export_dynamic_onnx(exported.spec, folder / "dynamic.onnx")
+    export_torchscript(exported.spec, folder / "model.pt")
     session = ort.InferenceSession(folder / "dynamic.onnx", providers=["CPUExecutionProvider"])
     script = torch.jit.load(str(folder / "model.pt"))
     return {
@@ -162,25 +157,25 @@ def dynamic(exported: Exported) -> dict[str, Callable[[Inputs], FloatArray]]:
 def test_dynamic_export_takes_any_length(
     exported: Exported, dynamic: dict[str, Callable[[Inputs], FloatArray]], runtime: str, frames: int
 ) -> None:
-    inputs = random_inputs(exported.voice, frames)
+    inputs = random_inputs(exported.spec.voice, frames)
     got = dynamic[runtime](tuple(values[None] for values in inputs))
     assert got.shape == (1, 1, frames * 120)
     assert got.dtype == np.float32
-    assert snr_db(run_generator(exported.generator, inputs), got.ravel()) >= 100.0
+    assert snr_db(run_generator(exported.spec.generator, inputs), got.ravel()) >= 100.0
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "pt"])
 def test_dynamic_export_keeps_the_utterances_of_a_batch_apart(
     exported: Exported, dynamic: dict[str, Callable[[Inputs], FloatArray]], runtime: str
 ) -> None:
-    utterances = [inputs_of(exported.voice, np.full(40, 500.0 + 90.0 * i, np.float32)) for i in range(3)]
+    utterances = [inputs_of(exported.spec.voice, np.full(40, 500.0 + 90.0 * i, np.float32)) for i in range(3)]
     together = dynamic[runtime](tuple(map(np.stack, zip(*utterances, strict=True))))
     for inputs, waveform in zip(utterances, together, strict=True):
-        assert snr_db(run_generator(exported.generator, inputs), waveform.ravel()) >= 100.0
+        assert snr_db(run_generator(exported.spec.generator, inputs), waveform.ravel()) >= 100.0
 
 
 def test_dynamic_onnx_declares_what_triton_compares(exported: Exported, tmp_path: Path) -> None:
-    export_dynamic_onnx(exported.generator, exported.settings, tmp_path / "model.onnx")
+    export_dynamic_onnx(exported.spec, tmp_path / "model.onnx")
     graph = onnx.load(tmp_path / "model.onnx").graph
     shapes = {
         tensor.name: [d.dim_param or d.dim_value for d in tensor.type.tensor_type.shape.dim]
@@ -196,7 +191,7 @@ def test_dynamic_onnx_declares_what_triton_compares(exported: Exported, tmp_path
 
 def test_torchscript_holds_no_device(exported: Exported, tmp_path: Path) -> None:
     """Triton loads it to the GPU where there is one: a device in the graph would leave a tensor behind."""
-    export_torchscript(exported.generator, exported.settings, tmp_path / "model.pt")
+    export_torchscript(exported.spec, tmp_path / "model.pt")
     graph = torch.jit.load(str(tmp_path / "model.pt")).inlined_graph
     assert "Device = prim::Constant" not in str(graph)
     names = [argument.name for argument in torch.jit.load(str(tmp_path / "model.pt")).forward.schema.arguments]
@@ -205,10 +200,10 @@ def test_torchscript_holds_no_device(exported: Exported, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("keep", [(), ("source-1", "filter-4")], ids=["all", "mixed"])
 def test_precision_of_the_exported_weights(exported: Exported, tmp_path: Path, keep: tuple[str, ...]) -> None:
-    export_onnx(exported.generator, exported.settings, exported.plan, tmp_path / "model.onnx", torch.float16, keep)
+    export_onnx(exported.spec, tmp_path / "model.onnx", torch.float16, keep)
     model = onnx.load(tmp_path / "model.onnx")
-    groups = layer_groups(exported.generator)
-    layers = [exported.generator.output_conv, *(layer for name in keep for layer in groups[name])]
+    groups = layer_groups(exported.spec.generator)
+    layers = [exported.spec.generator.output_conv, *(layer for name in keep for layer in groups[name])]
     kept = sum(weight.numel() for layer in layers for weight in layer.parameters() if weight.dim() == 3)
     sizes = {TensorProto.FLOAT: 0, TensorProto.FLOAT16: 0}
     for weight in model.graph.initializer:

@@ -27,7 +27,15 @@ from sifigan_triton.network.time_major_engine import (
 from sifigan_triton.network.time_major_layers import FastConv
 from sifigan_triton.quality import snr_db
 from sifigan_triton.repository.runtimes.openvino_runtime import Engine
-from tests.small_voice import one_thread, random_inputs, run_engine, run_generator, small_settings, small_voice
+from tests.small_voice import (
+    one_thread,
+    random_inputs,
+    run_engine,
+    run_generator,
+    small_settings,
+    small_spec,
+    small_voice,
+)
 
 MODES: list[PdIndexing] = ["reflect", "zero"]
 EXACT_DB = 108.0
@@ -114,10 +122,10 @@ def in_two_streams(path: Path, named: dict[str, Any]) -> Any:
 def test_exported_engine_in_openvino(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export, "FAST_CHANNELS", 8)
     voice, generator = small_voice("zero", filter_kernel_sizes=(5,), filter_dilations=((1, 3),))
-    settings, plan = small_settings(voice)
-    export_cpu_onnx(generator, settings, plan, tmp_path / "model.onnx", "fp32")
+    spec = small_spec(voice, generator)
+    export_cpu_onnx(spec, tmp_path / "model.onnx", "fp32")
     inputs = random_inputs(voice, 60)
-    windows, reference = split(*inputs, settings), run_generator(generator, inputs)
+    windows, reference = split(*inputs, spec.settings), run_generator(generator, inputs)
     named = {name: getattr(windows, name) for name in INPUTS}
     engine = Engine(tmp_path, "fp32", {name: list(values.shape[1:]) for name, values in named.items()})
     output = engine.run(named)

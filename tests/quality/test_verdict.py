@@ -98,6 +98,14 @@ def test_a_voice_of_random_weights_is_judged_by_finiteness_and_snr() -> None:
     assert not judge([Pair("noise", f0, reference, with_error(reference, 48.0))], "fp16").passed
 
 
+def test_seeded_features_are_judged_by_finiteness_and_snr_without_a_remark() -> None:
+    """A test signal that nobody takes for a voice: that it has no pitch is no news."""
+    verdict = judge([pair(with_error(clip(), 52.0))], "fp16", seeded=True)
+    assert (verdict.pitched, verdict.passed, verdict.notes) == (False, True, [])
+    assert verdict.overall["visqol"] is None
+    assert not judge([pair(with_error(clip(), 48.0))], "fp16", seeded=True).passed
+
+
 def test_a_recording_against_world(monkeypatch: pytest.MonkeyPatch) -> None:
     """A vocoder's waveform has other phases: no SNR, and some 2 dB of MCD."""
     sought: list[bool] = []

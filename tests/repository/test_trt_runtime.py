@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from preprocess.windows import split
-from sifigan_triton.build.tensorrt.build import build_plan
 from sifigan_triton.build.tensorrt.library import TensorRTError, load_tensorrt, load_tensorrt_rtx
+from sifigan_triton.build.tensorrt.plan import build_plan
 from sifigan_triton.network.export import INPUTS, export_onnx, run_onnx
 from sifigan_triton.repository.runtimes import trt_runtime
-from tests.small_voice import random_inputs, small_settings, small_voice
+from tests.small_voice import random_inputs, small_spec, small_voice
 
 WITHOUT_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 WITH_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
@@ -61,8 +61,9 @@ def test_a_plan_says_what_the_graph_says(tmp_path: Path) -> None:
     except TensorRTError:
         trt, library = load_tensorrt_rtx(), "tensorrt_rtx"
     voice, generator = small_voice()
-    settings, plan = small_settings(voice)
-    export_onnx(generator, settings, plan, tmp_path / "model.onnx")
+    spec = small_spec(voice, generator)
+    settings = spec.settings
+    export_onnx(spec, tmp_path / "model.onnx")
     built = build_plan(tmp_path / "model.onnx", settings, trt)
     (tmp_path / "model.plan").write_bytes(built.serialized)
     (tmp_path / "manifest.json").write_text(json.dumps({"tensorrt_library": library}))

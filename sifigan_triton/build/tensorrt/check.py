@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from preprocess.settings import Settings
-from sifigan_triton.build.tensorrt.build import Plan, build_plan
 from sifigan_triton.build.tensorrt.layers import computing, group_names, weight_names
 from sifigan_triton.build.tensorrt.library import load_tensorrt_rtx
-from sifigan_triton.build.tensorrt.progress import Report
-from sifigan_triton.network.crop_plan import crop_plan
+from sifigan_triton.build.tensorrt.plan import Plan, build_plan
+from sifigan_triton.network.engine_spec import EngineSpec
 from sifigan_triton.network.export import export_onnx
 from sifigan_triton.network.precision import DTYPES
-from sifigan_triton.voice.folder import load_voice
 
 logger = logging.getLogger(__name__)
 
@@ -41,50 +39,41 @@ class GraphCheck:
     tensorrt_version: str
 
 
-def check_graph(onnx_file: Path, settings: Settings, report: Report = logger.info) -> GraphCheck:
+def check_graph(onnx_file: Path, settings: Settings) -> GraphCheck:
     """Parse and build an exported engine with TensorRT-RTX on the CPU; the plan is thrown away.
 
     Args:
         onnx_file: the very file that a TensorRT plan is made of.
         settings: constants of the voice and the engine.
-        report: called with each line of progress.
 
     Raises:
         TensorRTError: if TensorRT-RTX is missing or refuses the graph.
 
     """
-    plan = build_plan(onnx_file, settings, load_tensorrt_rtx(), report=report, compute_capability=COMPUTE_CAPABILITY)
-    return _describe(onnx_file, plan)
+    logger.info("%s: building with TensorRT-RTX ...", onnx_file.name)
+    return _describe(
+        onnx_file, build_plan(onnx_file, settings, load_tensorrt_rtx(), compute_capability=COMPUTE_CAPABILITY)
+    )
 
 
-def check_voice(
-    folder: Path, window: int, f0_floor: float, max_batch_size: int, report: Report = logger.info
-) -> list[GraphCheck]:
+def check_voice(spec: EngineSpec) -> list[GraphCheck]:
     """Export a voice's FP32 and FP16 graphs and check both.
 
     Args:
-        folder: the voice's folder.
-        window: frames that a window yields.
-        f0_floor: lowest F0 in Hz of the engine.
-        max_batch_size: windows in one call.
-        report: called with each line of progress.
+        spec: the voice and the engines' shape.
 
     Raises:
-        VoiceError: if the voice cannot be read.
         TensorRTError: if TensorRT-RTX is missing or refuses a graph.
 
     """
     load_tensorrt_rtx()  # before the graphs, which take a minute
-    voice, generator = load_voice(folder)
-    plan = crop_plan(voice, window, f0_floor)
-    settings = Settings(voice, plan.window, plan.halo, plan.f0_floor, max_batch_size)
     checks = []
     with tempfile.TemporaryDirectory(prefix="sifigan-triton-graphs-") as scratch:
         for precision in ("fp32", "fp16"):
-            report(f"exporting the {precision.upper()} graph ...")
+            logger.info("exporting the %s graph ...", precision.upper())
             graph = Path(scratch, f"{precision}.onnx")
-            export_onnx(generator, settings, plan, graph, DTYPES[precision])
-            checks.append(check_graph(graph, settings, report))
+            export_onnx(spec, graph, DTYPES[precision])
+            checks.append(check_graph(graph, spec.settings))
     return checks
 
 

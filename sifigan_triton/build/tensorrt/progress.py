@@ -1,37 +1,27 @@
-"""What a TensorRT build says while it runs: its progress, as lines, and its errors, kept for the exception."""
+"""What a TensorRT build says while it runs: its progress in the log, and its errors, kept for the exception."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 logger = logging.getLogger(__name__)
 
-Report = Callable[[str], None]
-
-INTERVAL_S = 2.0
-"""Least time between two lines of progress."""
+INTERVAL_S = 10.0
+"""Least time between two lines of progress in seconds."""
 
 
 class Progress:
-    """The steps of a build as lines of text; an exception in `report`, Ctrl-C included, cancels the build.
+    """The steps of a build as lines of the log; an exception meanwhile, such as Ctrl-C, cancels the build.
 
     TensorRT calls it from several threads, and through C++ that no exception may cross.
     """
 
-    def __init__(self, report: Report, interval_s: float = INTERVAL_S) -> None:
-        """Start without any phase.
-
-        Args:
-            report: called with each line.
-            interval_s: least time between two lines in seconds.
-
-        """
+    def __init__(self) -> None:
+        """Start without any phase."""
         self.error: BaseException | None = None
-        self._report, self._interval_s = report, interval_s
         self._steps: dict[str, int] = {}
         self._last = time.monotonic()
         self._lock = threading.Lock()
@@ -41,14 +31,14 @@ class Progress:
         self._steps[phase] = steps
 
     def step(self, phase: str, step: int) -> bool:
-        """Report a step if the last line is old enough; returns whether the build is to go on."""
+        """Log a step if the last line is old enough; returns whether the build is to go on."""
         with self._lock:
             if self.error is not None:
                 return False
             try:
-                if time.monotonic() - self._last >= self._interval_s:
+                if time.monotonic() - self._last >= INTERVAL_S:
                     self._last = time.monotonic()
-                    self._report(f"  {phase}: step {step + 1} of {self._steps.get(phase, step + 1)}")
+                    logger.info("  %s: step %d of %d", phase, step + 1, self._steps.get(phase, step + 1))
             except BaseException as error:  # noqa: BLE001 - handed on by `check`, behind the C++ code
                 self.error = error
             return self.error is None
@@ -81,8 +71,8 @@ def progress_monitor(trt: Any, progress: Progress) -> Any | None:
 
 
 def message_log(trt: Any, errors: list[str]) -> Any:
-    """Make TensorRT's logger: errors go into `errors`, everything to this module's logger."""
-    levels = {"INTERNAL_ERROR": logging.ERROR, "ERROR": logging.ERROR, "WARNING": logging.INFO, "INFO": logging.DEBUG}
+    """Make TensorRT's logger: errors go into `errors`, they and the warnings to this module's logger."""
+    levels = {"INTERNAL_ERROR": logging.ERROR, "ERROR": logging.ERROR, "WARNING": logging.DEBUG}
 
     class Log(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:

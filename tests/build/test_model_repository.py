@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +15,8 @@ import pytest
 from benchmarks.tracks import DATA
 from postprocess import merge
 from preprocess import condition, preprocess
-from sifigan_triton.build.build import BuildError, BuildOptions, build
-from sifigan_triton.build.engine_maker import EngineMaker
+from sifigan_triton.build.engine_builder import EngineMaker
+from sifigan_triton.build.model_repository import BuildError, BuildOptions, build
 from sifigan_triton.network import export
 from sifigan_triton.quality import snr_db
 from sifigan_triton.repository.configs import window_tensors
@@ -22,7 +24,7 @@ from sifigan_triton.repository.engine_kinds import ENGINES
 from sifigan_triton.repository.runtimes import load_engine
 from sifigan_triton.repository.tensorrt_plan import Gpu, Machine
 from sifigan_triton.voice.folder import load_voice, save_voice
-from tests.small_build import BF16, ONNX, OPENVINO, contents, leftovers
+from tests.small_build import BF16, ONNX, OPENVINO, contents, leftovers, logged
 from tests.small_voice import one_thread, random_features, run_generator, small_settings, small_voice
 
 
@@ -42,8 +44,8 @@ def real_build(tmp_path_factory: pytest.TempPathFactory) -> tuple[BuildOptions, 
     folder = tmp_path_factory.mktemp("build")
     save_voice(folder / "voice", *small_voice(), "# Card\n")
     options = BuildOptions(folder / "voice", folder / "models", (OPENVINO, ONNX), OPENVINO, 32, 400.0)
-    lines: list[str] = []
-    return options, lines, build(options, lines.append)
+    with logged() as lines:
+        return options, lines, build(options)
 
 
 def test_build_writes_a_complete_repository(real_build: tuple[BuildOptions, list[str], list[Path]]) -> None:
@@ -61,16 +63,26 @@ def test_build_writes_a_complete_repository(real_build: tuple[BuildOptions, list
     assert leftovers(options.output) == []
 
 
-def test_build_reports_the_plan_and_the_check(real_build: tuple[BuildOptions, list[str], list[Path]]) -> None:
-    text = "\n".join(real_build[1])
-    for part in (
-        "window 32 frames, f0_floor 400 Hz, halo",
-        "over no halo",
-        f"{OPENVINO.model}: making the engine",
-        f"{ONNX.model} against the full-length FP32 generator:",
-        "files written",
-    ):
+def test_build_says_two_lines_an_engine_and_what_was_written(
+    real_build: tuple[BuildOptions, list[str], list[Path]],
+) -> None:
+    options, lines, written = real_build
+    expected = []
+    for kind in (OPENVINO, ONNX):
+        snr = r"1\d\d\.\d dB SNR against the full-length FP32 generator \(at least 100 dB\)"
+        expected += [f"{kind.model}: making the engine \\.\\.\\.", f"{kind.model}: passed the quality gate, {snr}"]
+    expected += [f"{options.output}: {len(written)} files written, ensemble sifigan runs {OPENVINO.model}"]
+    for line, pattern in zip(lines, expected, strict=True):
+        assert re.fullmatch(pattern, line), line
+
+
+def test_verbose_build_shows_the_plan_and_the_table_of_the_gate(options: BuildOptions) -> None:
+    with logged(logging.DEBUG) as lines:
+        build(options)
+    text = "\n".join(lines)
+    for part in ("window 32 frames, f0_floor 400 Hz, halo", "over no halo", "glide from the floor", "snr dB"):
         assert part in text
+    assert "noise" not in text  # the glide is of seeded features: it says nothing about the voice
 
 
 def test_built_repository_synthesises(real_build: tuple[BuildOptions, list[str], list[Path]]) -> None:
@@ -94,8 +106,8 @@ def test_second_build_writes_nothing(
     options, before = real_build[0], contents(real_build[0].output)
     monkeypatch.setattr(export, "export_cpu_onnx", refuse_to_export)
     monkeypatch.setattr(export, "export_dynamic_onnx", refuse_to_export)
-    lines: list[str] = []
-    assert build(options, lines.append) == []
+    with logged() as lines:
+        assert build(options) == []
     assert contents(options.output) == before
     assert f"{OPENVINO.model}: up to date" in lines
 
@@ -230,13 +242,24 @@ def test_plan_of_another_machine_is_out_of_date(
 
     monkeypatch.setattr(EngineMaker, "_make_plan", make_plan)
     here = Machine((Gpu("A", "8.9"),), {"tensorrt": "10.5.0"})
-    monkeypatch.setattr("sifigan_triton.build.build.read_machine", lambda: here)
+    monkeypatch.setattr("sifigan_triton.build.model_repository.read_machine", lambda: here)
     trt = replace(options, engines=(ENGINES["trt-fp32"],))
     build(trt)
     build(trt)
     assert len(plans) == 1
     monkeypatch.setattr(
-        "sifigan_triton.build.build.read_machine", lambda: replace(here, versions={"tensorrt": "10.7.0"})
+        "sifigan_triton.build.model_repository.read_machine", lambda: replace(here, versions={"tensorrt": "10.7.0"})
     )
     build(trt)
     assert len(plans) == 2
+
+
+@pytest.mark.parametrize("module", ["torch", "numpy", "onnx", "openvino"])
+def test_another_version_of_what_makes_engines_makes_them_anew(
+    options: BuildOptions, exports: list[str], monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    build(options)
+    monkeypatch.setattr(f"{module}.__version__", "0.0.1")
+    build(options)
+    build(options)
+    assert len(exports) == 2

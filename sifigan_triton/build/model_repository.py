@@ -5,23 +5,21 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import postprocess
 import preprocess
 from preprocess import Settings
-from sifigan_triton.build.engine_builder import EngineBuilder, GateError
-from sifigan_triton.build.engine_maker import EngineMaker
-from sifigan_triton.build.manifest import MANIFEST_FILE, Manifest, made_from, read_manifest, up_to_date, write_manifest
+from sifigan_triton.build.engine_builder import TIMING_CACHE, EngineBuilder, EngineMaker, GateError
+from sifigan_triton.build.manifest import made_from, up_to_date, write_manifest
 from sifigan_triton.build.options import BuildError, BuildOptions
-from sifigan_triton.network.crop_plan import CropPlan, crop_plan
-from sifigan_triton.network.generator import Generator
+from sifigan_triton.network.engine_spec import EngineSpec
 from sifigan_triton.network.precision import check_groups
 from sifigan_triton.network.stage_costs import format_plan
 from sifigan_triton.repository.configs import render_configs
-from sifigan_triton.repository.engine_kinds import ENGINES, EngineKind
+from sifigan_triton.repository.engine_kinds import ENGINES
 from sifigan_triton.repository.runtimes import runtime_file
+from sifigan_triton.repository.servable import MANIFEST_FILE, read_manifest
 from sifigan_triton.repository.staging import (
     VERSION,
     publish,
@@ -37,15 +35,12 @@ __all__ = ["BuildError", "BuildOptions", "GateError", "build"]
 
 logger = logging.getLogger(__name__)
 
-Report = Callable[[str], None]
 
-
-def build(options: BuildOptions, report: Report = logger.info) -> list[Path]:
+def build(options: BuildOptions) -> list[Path]:
     """Build the engines and write the model repository; what is already there and up to date is not built again.
 
     Args:
         options: what to build.
-        report: called with each line of progress.
 
     Returns:
         The files that were written.
@@ -57,44 +52,35 @@ def build(options: BuildOptions, report: Report = logger.info) -> list[Path]:
 
     """
     options.check()
-    voice, model = load_voice(options.voice)
+    spec = EngineSpec(*load_voice(options.voice), options.window, options.f0_floor, options.max_batch_size)
     if not isinstance(options.keep_fp32, str):
-        check_groups(model, options.keep_fp32)
-    plan = crop_plan(voice, options.window, options.f0_floor)
-    settings = Settings(voice, plan.window, plan.halo, plan.f0_floor, options.max_batch_size)
-    report(format_plan(voice, plan))
+        check_groups(spec.generator, options.keep_fp32)
+    settings = spec.settings
+    logger.debug("%s", format_plan(spec.voice, spec.plan))
     with staging_folder(options.output) as staging:
-        _stage_engines(options, model, settings, plan, staging, report)
+        _stage_engines(options, spec, staging)
         _stage_models(options, settings, staging)
         published = publish(staging, options.output)
-    report(f"{options.output}: {len(published)} files written, ensemble sifigan runs {options.default.model}")
+    logger.info("%s: %d files written, ensemble sifigan runs %s", options.output, len(published), options.default.model)
     _warn_of_others(options, settings)
     return published
 
 
-def _stage_engines(
-    options: BuildOptions, model: Generator, settings: Settings, plan: CropPlan, staging: Path, report: Report
-) -> None:
+def _stage_engines(options: BuildOptions, spec: EngineSpec, staging: Path) -> None:
     """Make and judge every engine whose published one is missing or out of date."""
     scratch = staging / ".graphs"
     scratch.mkdir()
-    timing_cache = staging.parent / ".tensorrt-timing.cache"
-    builder = EngineBuilder(options, EngineMaker(model, settings, plan, scratch, report, timing_cache), report)
+    builder = EngineBuilder(options, EngineMaker(spec, scratch, staging.parent / TIMING_CACHE))
     for kind in options.engines:
-        made, published = _made_from(options, settings, kind), options.output / kind.model / VERSION
+        made, published = made_from(options, spec.settings, kind), options.output / kind.model / VERSION
         fits = kind.runtime != "trt" or not problems(read_manifest(published), read_machine())
         if fits and up_to_date(published, kind, made):
-            report(f"{kind.model}: up to date")
+            logger.info("%s: up to date", kind.model)
             continue
         folder = staging / kind.model / VERSION
         facts = builder.build(kind, folder)
         write_manifest(folder, kind, made, facts)
     shutil.rmtree(scratch)
-
-
-def _made_from(options: BuildOptions, settings: Settings, kind: EngineKind) -> Manifest:
-    keep = options.keep_fp32 if kind.precision == "fp16" else ()
-    return made_from(options.voice, settings, kind, keep, options.bounds_of(kind), options.gate_data)
 
 
 def _stage_models(options: BuildOptions, settings: Settings, staging: Path) -> None:
@@ -137,7 +123,7 @@ def _warn_of_others(options: BuildOptions, settings: Settings) -> None:
                 fix,
             )
             continue
-        made, published = _made_from(options, settings, kind), read_manifest(folder / VERSION)
+        made, published = made_from(options, settings, kind), read_manifest(folder / VERSION)
         keys = [key for key in ("voice_sha256", "window", "f0_floor", "max_batch_size") if key in made]
         different = [key for key in keys if published.get(key) != made[key]]
         if different:

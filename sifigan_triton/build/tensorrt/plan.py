@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from preprocess.settings import Settings
-from sifigan_triton.build.tensorrt.layers import Layer, network_layers
+from sifigan_triton.build.tensorrt.layers import Layer, float_types, impose_types, network_layers
 from sifigan_triton.build.tensorrt.library import TensorRTError, is_rtx, load_tensorrt, network_flags, strongly_typed
-from sifigan_triton.build.tensorrt.progress import Progress, Report, message_log, progress_monitor
-from sifigan_triton.build.tensorrt.weak_typing import float_types, impose_types
+from sifigan_triton.build.tensorrt.progress import Progress, message_log, progress_monitor
 from sifigan_triton.files import atomic_file
 from sifigan_triton.repository.tensorrt_plan import Gpu, read_gpus
 
@@ -69,7 +68,6 @@ def build_plan(
     *,
     optimum_batch: int = 1,
     timing_cache: Path | None = None,
-    report: Report = logger.info,
     tf32: bool = False,
     compute_capability: str | None = None,
     workspace_bytes: int | None = None,
@@ -82,7 +80,6 @@ def build_plan(
         trt: the module, from `load_tensorrt` (None calls it) or `load_tensorrt_rtx`.
         optimum_batch: the batch that kernels are chosen for.
         timing_cache: file with kernel timings of earlier builds, read and written; TensorRT-RTX has no use for it.
-        report: called with each line of progress.
         tf32: let FP32 convolutions round their operands to 11 significant bits on the GPU's matrix units: faster, about
             60 dB instead of over 100.
         compute_capability: for TensorRT-RTX, the GPU to build for, such as "SM89"; None is the one in this machine.
@@ -103,7 +100,7 @@ def build_plan(
     session = _parse(onnx_file, trt)
     config, batches = session.config, (1, optimum_batch, settings.max_batch_size)
     layers = tuple(layer for _, layer in network_layers(session.network))
-    report(f"{onnx_file.name}: {len(layers)} layers; building with {trt.__name__} {trt.__version__} ...")
+    logger.debug("%s: %d layers; building with %s %s", onnx_file.name, len(layers), trt.__name__, trt.__version__)
     if workspace_bytes is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_bytes)
     if not tf32:
@@ -113,9 +110,9 @@ def build_plan(
     if is_rtx(trt):
         _set_compute_capability(session, compute_capability)
     config.add_optimization_profile(_profile(session, settings, batches, onnx_file))
-    serialized = _build(session, onnx_file, None if is_rtx(trt) else timing_cache, report)
+    serialized = _build(session, onnx_file, None if is_rtx(trt) else timing_cache)
     seconds = time.monotonic() - started
-    report(f"{onnx_file.name}: plan of {len(serialized) / 1e6:.1f} MB in {seconds:.0f} s")
+    logger.debug("%s: plan of %.1f MB in %.0f s", onnx_file.name, len(serialized) / 1e6, seconds)
     gpus = () if compute_capability else read_gpus()
     library = "tensorrt_rtx" if is_rtx(trt) else "tensorrt"
     return Plan(serialized, layers, batches, library, str(trt.__version__), gpus[0] if gpus else None, seconds)
@@ -174,14 +171,14 @@ def _profile(session: _Session, settings: Settings, batches: tuple[int, int, int
     return profile
 
 
-def _build(session: _Session, onnx_file: Path, timing_cache: Path | None, report: Report) -> bytes:
+def _build(session: _Session, onnx_file: Path, timing_cache: Path | None) -> bytes:
     trt, config = session.trt, session.config
-    progress = Progress(report)
+    progress = Progress()
     monitor = progress_monitor(trt, progress)
     if monitor is not None:
         config.progress_monitor = monitor
     if timing_cache is not None:
-        _read_timing_cache(config, timing_cache, report)
+        _read_timing_cache(config, timing_cache)
     memory = session.builder.build_serialized_network(session.network, config)
     progress.check()
     if memory is None:
@@ -193,12 +190,12 @@ def _build(session: _Session, onnx_file: Path, timing_cache: Path | None, report
     return bytes(memory)
 
 
-def _read_timing_cache(config: Any, path: Path, report: Report) -> None:
+def _read_timing_cache(config: Any, path: Path) -> None:
     """Use the timings of earlier builds; those of another GPU or TensorRT are left out."""
     content = path.read_bytes() if path.exists() else b""
     cache = config.create_timing_cache(content)
     if content and (cache is None or not config.set_timing_cache(cache, False)):
-        report(f"{path} is of another GPU or TensorRT: kernels are timed anew")
+        logger.info("%s is of another GPU or TensorRT: kernels are timed anew", path)
         content = b""
         cache = config.create_timing_cache(content)
     if not content:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,11 +12,13 @@ import pytest
 from onnx import TensorProto, helper
 
 from preprocess import Settings
-from sifigan_triton.build.tensorrt import build as trt_build
-from sifigan_triton.build.tensorrt.build import Plan, build_plan
+from sifigan_triton.build.tensorrt import plan as trt_plan
+from sifigan_triton.build.tensorrt import progress as trt_progress
 from sifigan_triton.build.tensorrt.library import TensorRTError, load_tensorrt_rtx
+from sifigan_triton.build.tensorrt.plan import Plan, build_plan
 from sifigan_triton.build.tensorrt.progress import Progress
 from sifigan_triton.repository.tensorrt_plan import Gpu
+from tests.small_build import logged
 from tests.small_voice import small_settings, small_voice
 
 FLOAT, HALF, INT32 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT32
@@ -56,9 +58,9 @@ def build(path: Path, settings: Settings, **options: Any) -> Plan:
 
 
 def test_plan(settings: Settings, tmp_path: Path) -> None:
-    lines: list[str] = []
     path = write_graph(tmp_path / "tiny.onnx", settings.input_frames)
-    plan = build(path, settings, optimum_batch=8, report=lines.append)
+    with logged(logging.DEBUG) as lines:
+        plan = build(path, settings, optimum_batch=8)
     assert len(plan.serialized) > 1000
     assert plan.batches == (1, 8, 128)
     assert plan.machine == {
@@ -87,7 +89,7 @@ def test_fp32_is_not_rounded_unless_asked_for(
         flags.append(session.config.get_flag(session.trt.BuilderFlag.TF32))
         return b"plan"
 
-    monkeypatch.setattr(trt_build, "_build", note)
+    monkeypatch.setattr(trt_plan, "_build", note)
     build(write_graph(tmp_path / "tiny.onnx", settings.input_frames), settings, tf32=tf32)
     assert flags == [tf32]
 
@@ -95,37 +97,44 @@ def test_fp32_is_not_rounded_unless_asked_for(
 def test_the_profile_leaves_only_the_batch_open(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original, shapes = trt_build._profile, dict[str, Any]()
+    original, shapes = trt_plan._profile, dict[str, Any]()
 
     def note(*arguments: Any) -> Any:
         profile = original(*arguments)
         shapes.update({name: [tuple(shape) for shape in profile.get_shape(name)] for name in ("features", "bounds")})
         return profile
 
-    monkeypatch.setattr(trt_build, "_profile", note)
-    monkeypatch.setattr(trt_build, "_build", lambda *_: b"plan")
+    monkeypatch.setattr(trt_plan, "_profile", note)
+    monkeypatch.setattr(trt_plan, "_build", lambda *_: b"plan")
     build(write_graph(tmp_path / "tiny.onnx", settings.input_frames), settings, optimum_batch=8)
     frames = settings.input_frames
     assert shapes == {"features": [(n, 43, frames) for n in (1, 8, 128)], "bounds": [(n, 2) for n in (1, 8, 128)]}
 
 
-def test_progress_is_not_said_at_every_step() -> None:
-    lines: list[str] = []
-    progress = Progress(lines.append, interval_s=60.0)
+def test_progress_is_not_said_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    progress = Progress()
     progress.start("Timing kernels", 40)
-    assert all(progress.step("Timing kernels", step) for step in range(40))
-    assert lines == []
-    eager = Progress(lines.append, interval_s=0.0)
-    eager.start("Timing kernels", 40)
-    assert eager.step("Timing kernels", 6)
+    with logged() as lines:
+        assert all(progress.step("Timing kernels", step) for step in range(40))
+        assert lines == []
+        monkeypatch.setattr(trt_progress, "INTERVAL_S", 0.0)
+        assert progress.step("Timing kernels", 6)
     assert lines == ["  Timing kernels: step 7 of 40"]
 
 
-def test_a_failing_report_stops_the_very_next_step() -> None:
-    def fail(line: str) -> None:
-        raise BrokenPipeError("the console is gone")
+def on_every_step(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Let every line of progress fail."""
 
-    progress = Progress(fail, interval_s=0.0)
+    def fail(*line: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(trt_progress, "INTERVAL_S", 0.0)
+    monkeypatch.setattr(trt_progress.logger, "info", fail)
+
+
+def test_a_failing_console_stops_the_very_next_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_every_step(monkeypatch, BrokenPipeError("the console is gone"))
+    progress = Progress()
     assert not progress.step("Timing kernels", 0)
     with pytest.raises(BrokenPipeError, match="the console is gone"):
         progress.check()
@@ -133,8 +142,8 @@ def test_a_failing_report_stops_the_very_next_step() -> None:
 
 def test_the_manifest_names_the_gpu(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gpus = (Gpu("NVIDIA L4", "8.9"), Gpu("NVIDIA H200", "9.0"))
-    monkeypatch.setattr(trt_build, "read_gpus", lambda: gpus)
-    monkeypatch.setattr(trt_build, "_build", lambda *_: b"plan")
+    monkeypatch.setattr(trt_plan, "read_gpus", lambda: gpus)
+    monkeypatch.setattr(trt_plan, "_build", lambda *_: b"plan")
     plan = build(write_graph(tmp_path / "tiny.onnx", settings.input_frames), settings, compute_capability=None)
     assert (plan.machine["gpu_name"], plan.machine["compute_capability"]) == ("NVIDIA L4", "8.9")
 
@@ -176,30 +185,20 @@ def test_what_the_builder_says_is_in_the_message(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A profile that contradicts itself: the builder refuses it, and its reason reaches the caller."""
-    monkeypatch.setattr(trt_build, "_profile", lambda session, *_: session.builder.create_optimization_profile())
+    monkeypatch.setattr(trt_plan, "_profile", lambda session, *_: session.builder.create_optimization_profile())
     path = write_graph(tmp_path / "tiny.onnx", settings.input_frames)
     with pytest.raises(TensorRTError, match=r"cannot build .*tiny\.onnx: .*profile"):
         build(path, settings)
 
 
-def test_interrupting_the_report_cancels_the_build(
+def test_an_interrupted_step_cancels_the_build(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An exception must not cross TensorRT's C++ code; it comes out behind it."""
-
-    def interrupt(line: str) -> None:
-        if ": step " in line:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(trt_build.Progress, "__init__", _impatient(trt_build.Progress.__init__))
+    on_every_step(monkeypatch, KeyboardInterrupt())
     path = write_graph(tmp_path / "tiny.onnx", settings.input_frames)
     with pytest.raises(KeyboardInterrupt):
-        build(path, settings, report=interrupt)
-
-
-def _impatient(init: Callable[..., None]) -> Callable[..., None]:
-    """Report every step."""
-    return lambda self, report: init(self, report, interval_s=0.0)
+        build(path, settings)
 
 
 class FakeConfig:
@@ -231,13 +230,14 @@ class FakeConfig:
     ],
 )
 def test_timing_cache(content: bytes | None, used: bytes, said: bool, tmp_path: Path) -> None:
-    path, config, lines = tmp_path / "timing.cache", FakeConfig(), list[str]()
+    path, config = tmp_path / "timing.cache", FakeConfig()
     if content is not None:
         path.write_bytes(content)
     builder = SimpleNamespace(build_serialized_network=lambda network, config: b"plan")
     trt = SimpleNamespace(__name__="tensorrt", __version__="8.6.1")  # which has no progress monitor
     session: Any = SimpleNamespace(trt=trt, config=config, builder=builder, network=None, errors=[])
-    assert trt_build._build(session, Path("x.onnx"), path, lines.append) == b"plan"
+    with logged() as lines:
+        assert trt_plan._build(session, Path("x.onnx"), path) == b"plan"
     assert config.used == used
     assert path.read_bytes() == used + b"+new"
     assert [line.endswith("is of another GPU or TensorRT: kernels are timed anew") for line in lines] == [True] * said
