@@ -40,3 +40,15 @@ def file_hash(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def project_file(name: str) -> Path:
+    """Return where a file or folder of the project is: beside the package in a checkout, inside it when installed.
+
+    Args:
+        name: its path in the project, such as "measurement_data/short.json" or "voices/demo".
+
+    """
+    package = Path(__file__).resolve().parent
+    beside = package.parent / name
+    return beside if beside.exists() else package / name

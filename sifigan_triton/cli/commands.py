@@ -37,7 +37,7 @@ def import_voice_files(args: argparse.Namespace) -> None:
         overwrite=args.overwrite,
     )
     print(f"{args.output}: voice {voice.name}, {voice.generator.channels} channels, pd_indexing {voice.pd_indexing}")
-    print(f"next: python build_engines.py --voice {args.output}")
+    print(f"next: sifigan-triton build --voice {args.output}")
 
 
 def random_voice(args: argparse.Namespace) -> None:
@@ -47,6 +47,13 @@ def random_voice(args: argparse.Namespace) -> None:
     voice, generator = random_voice(channels=args.channels, seed=args.seed, pd_indexing=args.pd_indexing)
     save_voice(args.output, voice, generator, RANDOM_CARD)
     print(f"{args.output}: seeded random weights, {args.channels} channels; it makes noise, at a real voice's cost")
+
+
+def build(args: argparse.Namespace) -> None:
+    """Build engines and their repository."""
+    from sifigan_triton.cli.build import run
+
+    run(args)
 
 
 def serve(args: argparse.Namespace) -> None:

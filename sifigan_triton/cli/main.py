@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sifigan_triton import __version__
 from sifigan_triton.cli import commands
+from sifigan_triton.cli.console import console
+from sifigan_triton.cli.latest import latest_repository
 from sifigan_triton.repository.engine_kinds import ENGINES
 
-EPILOG = """a recording to your own pitch, with a server up (`make serve`, or `serve` after build_engines.py):
+EXTRAS = {
+    **dict.fromkeys(("pyworld", "scipy", "soundfile", "soxr", "matplotlib"), "audio"),
+    **dict.fromkeys(("pytriton", "openvino", "onnxruntime", "tqdm"), "serve"),
+    **dict.fromkeys(("torch", "onnx", "safetensors", "yaml", "pyloudnorm"), "build"),
+}
+"""The extra that brings each package; without any there is the client."""
+
+EPILOG = """a recording to your own pitch, with a server up (`make serve`, or `serve` after `build`):
   sifigan-triton resynthesize in.wav -o out.wav --f0-factor 1.26 --plot out.png
 the same in two steps, keeping the features:
   sifigan-triton analyze in.wav -o features.npz
@@ -20,7 +28,7 @@ the same in two steps, keeping the features:
 a voice trained with the public SiFi-GAN code:
   sifigan-triton import --checkpoint checkpoint-400000steps.pkl --stats train.joblib --generator sifigan.yaml \\
       --output voices/mine
-  python build_engines.py --voice voices/mine
+  sifigan-triton build --voice voices/mine
 does an engine of reduced precision sound the same?
   sifigan-triton compare fp32.wav fp16.wav --precision fp16
 
@@ -30,21 +38,29 @@ does an engine of reduced precision sound the same?
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    args = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s: %(message)s")
-    try:
-        status: int | None = args.run(args)
-    except KeyboardInterrupt:
-        return 130
-    except (ValueError, OSError, RuntimeError) as error:
-        if args.verbose:
-            raise
-        print(f"sifigan-triton {args.command}: {error}", file=sys.stderr)
-        return 1
+    words = sys.argv[1:] if arguments is None else arguments
+    args = _parser(words).parse_args(words)
+    with console(args.verbose):
+        try:
+            status: int | None = args.run(args)
+        except KeyboardInterrupt:
+            return 130
+        except ModuleNotFoundError as error:
+            extra = EXTRAS.get(str(error.name).partition(".")[0])
+            if extra is None:
+                raise
+            said = f"{args.command} needs the package {error.name}: pip install 'sifigan-triton[{extra}]'"
+            print(f"sifigan-triton {said}", file=sys.stderr)
+            return 1
+        except (ValueError, OSError, RuntimeError) as error:
+            if args.verbose:
+                raise
+            print(f"sifigan-triton {args.command}: {error}", file=sys.stderr)
+            return 1
     return status or 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sifigan-triton",
         description="Pitch-controllable neural vocoder on NVIDIA Triton: WORLD features of any length to a waveform.",
@@ -52,15 +68,25 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=__version__)
-    parser.add_argument("-v", "--verbose", action="store_true", help="log progress, and show where an error arose")
+    verbose = argparse.ArgumentParser(add_help=False)
+    for each, default in ((parser, False), (verbose, argparse.SUPPRESS)):
+        each.add_argument(
+            "-v", "--verbose", action="store_true", default=default, help="say more, and show where an error arose"
+        )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, run: _Run, text: str) -> argparse.ArgumentParser:
-        sub = subparsers.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        description = text[0].upper() + text[1:] + "."
+        sub = subparsers.add_parser(name, help=text, description=description, parents=[verbose])
         sub.set_defaults(run=run)
         return sub
 
     _add_voice_commands(command)
+    sub = command("build", commands.build, "build the engines of a voice and the model repository that serves them")
+    if "build" in words:  # its choices come from torch's rooms, for which no other command should wait
+        from sifigan_triton.cli.build import add_options
+
+        add_options(sub)
     _add_audio_commands(command)
     _add_server_commands(command)
     _add_benchmark(command)
@@ -251,4 +277,10 @@ def _add_benchmark(command: _Command) -> None:
 
 
 def _add_repository(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--model-repository", type=Path, default=Path("model_repository"), help="default: %(default)s")
+    sub.add_argument(
+        "--model-repository",
+        type=Path,
+        default=latest_repository(),
+        metavar="FOLDER",
+        help="what `build` wrote (default: what it wrote last, %(default)s)",
+    )

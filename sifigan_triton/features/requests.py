@@ -6,7 +6,6 @@ import base64
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy.typing as npt
 
 from preprocess import Voice
 from sifigan_triton.features.features import Features
+from sifigan_triton.files import project_file
 
 Array = npt.NDArray[np.float32]
 
@@ -36,9 +36,8 @@ class Request:
 
 
 def measurement_file(name: str) -> Path:
-    """Return where a file of `measurement_data/` is: beside the package in a checkout, inside it when installed."""
-    beside = Path(__file__).resolve().parents[2] / "measurement_data" / name
-    return beside if beside.is_file() else Path(str(files("sifigan_triton"))) / "measurement_data" / name
+    """Return where a file of `measurement_data/` is, in a checkout or in an installed package."""
+    return project_file(f"measurement_data/{name}")
 
 
 def read_requests(path: Path) -> list[Request]:

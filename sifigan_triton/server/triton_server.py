@@ -138,7 +138,7 @@ class TritonServer:
         except BaseException:
             self.stop()
             raise
-        logger.info("Triton serves %s on %s in %.1f s", self.model_repository, self.host, time.monotonic() - started)
+        logger.debug("Triton serves %s on %s in %.1f s", self.model_repository, self.host, time.monotonic() - started)
 
     def stop(self) -> None:
         """Stop the server, politely at first, and remove what it left; does nothing when it is not running."""

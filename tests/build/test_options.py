@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-import build_engines
 from preprocess.voice import VoiceError
 from sifigan_triton.build import options as build_options
 from sifigan_triton.build.model_repository import BuildError, BuildOptions, build
 from sifigan_triton.build.options import cpu_has_bf16
+from sifigan_triton.cli import build as build_command
+from sifigan_triton.cli.main import main
 from tests.small_build import ONNX, OPENVINO
 
 
@@ -53,14 +54,14 @@ def test_bf16_is_read_from_cpuinfo(flags: str, expected: bool) -> None:
 def test_command_line_builds(options: BuildOptions, exports: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--voice", options.voice, "--output", options.output, "--window", 32, "--f0-floor", 400]
     arguments += ["--engine", "onnx-fp32", "--engine", "openvino-fp32", "--default-engine", "onnx-fp32"]
-    assert build_engines.main(list(map(str, arguments))) == 0
+    assert main(["build", *map(str, arguments)]) == 0
     assert f"ensemble sifigan runs {ONNX.model}" in capsys.readouterr().out
     assert {OPENVINO.model, ONNX.model} <= {path.name for path in options.output.iterdir()}
 
 
 def test_command_line_gives_one_line_for_a_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert build_engines.main(["--voice", str(tmp_path), "--output", str(tmp_path / "models")]) == 1
-    assert capsys.readouterr().err == f"build_engines.py: {tmp_path / 'voice.json'}: No such file or directory\n"
+    assert main(["build", "--voice", str(tmp_path), "--output", str(tmp_path / "models")]) == 1
+    assert capsys.readouterr().err == f"sifigan-triton build: {tmp_path / 'voice.json'}: No such file or directory\n"
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,7 @@ def test_contradicting_options_are_refused(
     options: BuildOptions, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     common = ["--voice", str(options.voice), "--output", str(options.output)]
-    assert build_engines.main([*common, *arguments]) == 1
+    assert main(["build", *common, *arguments]) == 1
     assert message in capsys.readouterr().err
 
 
@@ -95,8 +96,8 @@ def test_engines_by_runtime_and_precision(
 ) -> None:
     asked: list[BuildOptions] = []
     monkeypatch.setattr(build_options, "has_tensorrt", lambda: False)
-    monkeypatch.setattr(build_engines, "build", lambda options: asked.append(options))
-    assert build_engines.main(arguments) == 0
+    monkeypatch.setattr(build_command, "build", lambda options: asked.append(options))
+    assert main(["build", *arguments]) == 0
     assert [kind.name for kind in asked[0].engines] == expected
 
 
@@ -110,9 +111,9 @@ def test_the_console_shows_plain_lines_and_warnings_with_their_level(
         logger.info("a line")
         logger.warning("mind the gap")
 
-    monkeypatch.setattr(build_engines, "build", speak)
+    monkeypatch.setattr(build_command, "build", speak)
     for flags, out in (([], "a line\n"), (["--verbose"], "details\na line\n")):
-        assert build_engines.main(["--engine", "onnx-fp32", *flags]) == 0
+        assert main(["build", "--engine", "onnx-fp32", *flags]) == 0
         assert tuple(capsys.readouterr()) == (out, "WARNING: mind the gap\n")
     logger.warning("nobody listens any more")
     assert tuple(capsys.readouterr()) == ("", "")
@@ -129,7 +130,7 @@ def test_a_console_that_is_gone_ends_the_command(monkeypatch: pytest.MonkeyPatch
         logging.getLogger("sifigan_triton.build.somewhere").info("a line")
         reached.append("the next line")
 
-    monkeypatch.setattr(build_engines, "build", speak)
+    monkeypatch.setattr(build_command, "build", speak)
     monkeypatch.setattr("sys.stdout", Gone())
-    assert build_engines.main(["--engine", "onnx-fp32"]) == 1
+    assert main(["build", "--engine", "onnx-fp32"]) == 1
     assert reached == []

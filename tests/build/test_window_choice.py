@@ -12,7 +12,6 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-import build_engines
 from benchmarks.tracks import DATA, shipped
 from benchmarks.window_choice import mixes, pair_cost, window_times
 from sifigan_triton.build import window_choice
@@ -27,6 +26,7 @@ from sifigan_triton.build.window_choice import (
     time_trials,
     windows_to_try,
 )
+from sifigan_triton.cli.main import main
 from sifigan_triton.features.features import Features
 from sifigan_triton.repository.engine_kinds import ENGINES
 from sifigan_triton.voice.folder import save_voice
@@ -219,7 +219,7 @@ def test_mistakes_are_refused_before_anything_is_measured(
     nothing = {name: {"content": {"b64": ""}, "shape": shape} for name, shape in shapes.items()}
     (tmp_path / "zero.json").write_text(json.dumps({"data": [nothing]}))
     write_request(tmp_path / "slow.npz", 20, frame_period_ms=10.0)
-    assert build_engines.main([*command, *arguments.format(tmp=tmp_path, data=DATA).split()]) == 1
+    assert main(["build", *command, *arguments.format(tmp=tmp_path, data=DATA).split()]) == 1
     captured = capsys.readouterr()
     assert message in captured.err
     assert "making" not in captured.out
@@ -227,12 +227,12 @@ def test_mistakes_are_refused_before_anything_is_measured(
 
 def test_a_window_is_a_number_or_auto(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        build_engines.main([*command, "--window", "large"])
+        main(["build", *command, "--window", "large"])
     assert "argument --window: 'large' is neither a number of frames nor auto" in capsys.readouterr().err
 
 
 def test_dynamic_engines_have_no_window(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert build_engines.main([*command[:-1], "onnx-fp32", "--window", "auto"]) == 1
+    assert main(["build", *command[:-1], "onnx-fp32", "--window", "auto"]) == 1
     assert "--window auto is for static engines, got onnx-fp32, which take any length" in capsys.readouterr().err
 
 
@@ -241,7 +241,7 @@ def test_the_chosen_window_is_built(
 ) -> None:
     monkeypatch.setattr(window_choice, "ENOUGH_S", 0.0)
     lengths = [write_request(tmp_path / f"{frames}.npz", frames) for frames in (64, 40)]  # one window: more take time
-    assert build_engines.main([*command, "--window", "auto", "--lengths", *map(str, lengths)]) == 0
+    assert main(["build", *command, "--window", "auto", "--lengths", *map(str, lengths)]) == 0
     said = capsys.readouterr()
     refused = "2 of 2 requests have F0 below the floor of 400 Hz, down to 100.0 Hz, and will be refused"
     assert f"WARNING: {refused}: build with --f0-floor 100" in said.err

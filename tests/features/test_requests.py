@@ -118,8 +118,7 @@ def test_measurement_files_of_an_installed_package_lie_inside_it(
 ) -> None:
     """As in a wheel: no folder beside the package."""
     package = tmp_path / "site-packages" / "sifigan_triton"
-    monkeypatch.setattr("sifigan_triton.features.requests.__file__", str(package / "features" / "requests.py"))
-    monkeypatch.setattr("sifigan_triton.features.requests.files", lambda name: tmp_path / "site-packages" / name)
+    monkeypatch.setattr("sifigan_triton.files.__file__", str(package / "files.py"))
     assert measurement_file("short.json") == package / "measurement_data" / "short.json"
 
 
