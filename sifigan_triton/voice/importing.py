@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from preprocess.voice import AnalysisSettings, GeneratorConfig, PdIndexing, Statistics, Voice, VoiceError
+from preprocess.voice import AnalysisSettings, PdIndexing, Voice, VoiceError
+from sifigan_triton.files import file_hash
 from sifigan_triton.voice import CheckpointError
 from sifigan_triton.voice.folder import CARD_FILE, VOICE_FILE, WEIGHTS_FILE, save_voice
 from sifigan_triton.voice.generator_yaml import read_generator_config
-from sifigan_triton.voice.safe_pickle import load_scalers
+from sifigan_triton.voice.statistics import read_statistics
 from sifigan_triton.voice.weights import read_weights
 
 __all__ = ["CheckpointError", "import_voice"]
@@ -55,12 +51,12 @@ def import_voice(
     generator, steps = read_weights(checkpoint, config, pd_indexing)
     provenance = {
         "checkpoint": checkpoint.name,
-        "checkpoint_sha256": _sha256(checkpoint),
+        "checkpoint_sha256": file_hash(checkpoint),
         "steps": "not stated" if steps is None else str(steps),
         "statistics": stats.name,
-        "statistics_sha256": _sha256(stats),
+        "statistics_sha256": file_hash(stats),
         "generator": generator_yaml.name,
-        "generator_sha256": _sha256(generator_yaml),
+        "generator_sha256": file_hash(generator_yaml),
     }
     try:
         voice = Voice(
@@ -78,56 +74,6 @@ def import_voice(
     return voice
 
 
-def read_statistics(path: Path, config: GeneratorConfig) -> tuple[Statistics, Statistics]:
-    """Read mean and scale of mel-cepstrum and band aperiodicity.
-
-    Args:
-        path: the `.joblib` file.
-        config: the generator's hyperparameters; its `in_channels` must be the two widths' sum.
-
-    Raises:
-        CheckpointError: naming the file, the key, what was expected and what was got.
-
-    """
-    scalers = load_scalers(path)
-    mcep, bap = _statistics(path, scalers, "mcep"), _statistics(path, scalers, "bap")
-    width = len(mcep.mean) + len(bap.mean)
-    if width != config.in_channels:
-        raise CheckpointError(
-            f"{path}: mcep has {len(mcep.mean)} coefficients and bap {len(bap.mean)}, {width} together, expected "
-            f"in_channels = {config.in_channels} of the generator YAML: check that both belong together"
-        )
-    return mcep, bap
-
-
-def _statistics(path: Path, scalers: dict[str, dict[str, Any]], key: str) -> Statistics:
-    """Return one feature's mean and scale."""
-    if key not in scalers:
-        found = ", ".join(scalers) or "nothing"
-        raise CheckpointError(f"{path}: {key} is missing (found {found}), expected StandardScalers of mcep and bap")
-    scaler = scalers[key]
-    for switch in ("with_mean", "with_std"):
-        if scaler.get(switch) is not True:
-            raise CheckpointError(f"{path}: {key}.{switch} is {scaler.get(switch)!r}, expected True")
-    values: dict[str, tuple[float, ...]] = {}
-    for attribute in ("mean_", "scale_"):
-        array = scaler.get(attribute)
-        if not isinstance(array, np.ndarray) or array.ndim != 1 or array.dtype.kind != "f":
-            raise CheckpointError(
-                f"{path}: {key}.{attribute} is no row of numbers, expected a StandardScaler fitted to the training data"
-            )
-        values[attribute] = tuple(float(v) for v in array)
-        bad = next((i for i, v in enumerate(values[attribute]) if not math.isfinite(v)), None)
-        if bad is not None:
-            raise CheckpointError(
-                f"{path}: {key}.{attribute}[{bad}] is {values[attribute][bad]}, expected a finite number"
-            )
-    try:
-        return Statistics(mean=values["mean_"], scale=values["scale_"])
-    except VoiceError as error:
-        raise CheckpointError(f"{path}: {key}: {error}") from None
-
-
 def _check_output(output: Path, overwrite: bool) -> None:
     """Refuse a folder that holds a voice, unless it is to be overwritten."""
     if output.exists() and not output.is_dir():
@@ -137,11 +83,6 @@ def _check_output(output: Path, overwrite: bool) -> None:
         raise CheckpointError(
             f"{output}: holds {', '.join(present)} already: choose another folder or ask to overwrite"
         )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _card(voice: Voice, license_text: str | None) -> str:
