@@ -24,6 +24,13 @@ def write(path: Path, data: bytes = b"new") -> None:
         file.write(data)
 
 
+def interrupted(path: Path) -> None:
+    """Fail half-way."""
+    with atomic_file(path) as file:
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+
 def test_file_is_replaced_or_made_with_its_folders(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "out"
     for data in (b"one", b"other"):
@@ -52,9 +59,8 @@ def test_link_stays_and_its_target_is_replaced(tmp_path: Path, exists: bool, rel
 def test_failed_block_leaves_the_target_of_a_link(tmp_path: Path) -> None:
     (tmp_path / "target").write_bytes(b"old")
     (tmp_path / "link").symlink_to("target")
-    with pytest.raises(KeyboardInterrupt), atomic_file(tmp_path / "link") as file:
-        file.write(b"half")
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(tmp_path / "link")
     assert (tmp_path / "target").read_bytes() == b"old"
     assert len(list(tmp_path.iterdir())) == 2
 
@@ -86,9 +92,8 @@ def test_fifo_is_written_through(tmp_path: Path, linked: bool) -> None:
 
 def test_failed_block_writes_nothing_into_a_stream(tmp_path: Path) -> None:
     reading, writing = os.pipe()
-    with pytest.raises(KeyboardInterrupt), atomic_file(Path(f"/dev/fd/{writing}")) as file:
-        file.write(b"half")
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(Path(f"/dev/fd/{writing}"))
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
         assert pipe.read() == b""

@@ -11,7 +11,7 @@ from preprocess.voice import Voice
 from sifigan_triton.client.client import SifiganClient
 from sifigan_triton.client.step_statistics import StepStatistics, step_order
 from sifigan_triton.features.analysis import analyze
-from sifigan_triton.features.audio import read_audio, write_wav
+from sifigan_triton.features.audio import read_audio, write_audio
 from sifigan_triton.features.features import Features
 from sifigan_triton.features.plot import plot_synthesis
 
@@ -53,7 +53,7 @@ def synthesize_to_files(
 ) -> None:
     """Synthesise features with one call and write the 16-bit waveform and, if asked for, its picture."""
     pcm16 = client.synthesize_pcm16(features.f0, features.mcep, features.bap, f0_factor, seed)
-    write_wav(wav, pcm16, features.sample_rate)
+    write_audio(wav, pcm16, features.sample_rate)
     if picture is not None:
         plot_synthesis(picture, pcm16, features.sample_rate, features.f0 * f0_factor, features.frame_period_ms, title)
 
@@ -90,7 +90,7 @@ def run_demo(
         pcm16 = client.synthesize_pcm16(features.f0, features.mcep, features.bap, factor)
         seconds = {"request": time.perf_counter() - started}
         done = {name: step - before[name] for name, step in client.steps().items()}
-        write_wav(wav, pcm16, features.sample_rate)
+        write_audio(wav, pcm16, features.sample_rate)
         title = f"{recording.stem}, f0_factor {factor:g}, voice {voice.name}"
         plot_synthesis(picture, pcm16, features.sample_rate, features.f0 * factor, features.frame_period_ms, title)
         report(f"wrote {wav} and {picture}")
