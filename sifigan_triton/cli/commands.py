@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from preprocess.voice import Statistics, Voice
+from preprocess.voice import PdIndexing, Statistics, Voice
 
 if TYPE_CHECKING:
     from sifigan_triton.server.triton_server import TritonServer
@@ -24,13 +24,37 @@ def import_voice_files(args: argparse.Namespace) -> None:
         args.stats,
         args.generator,
         args.output,
-        pd_indexing=args.pd_indexing,
+        pd_indexing=_pd_indexing(args),
         name=args.name,
         license_text=license_text,
         overwrite=args.overwrite,
     )
     print(f"{args.output}: voice {voice.name}, {voice.generator.channels} channels, pd_indexing {voice.pd_indexing}")
     print(f"next: python build_engines.py --voice {args.output}")
+
+
+def _pd_indexing(args: argparse.Namespace) -> PdIndexing:
+    """Return the rule that was chosen, or find it with recordings."""
+    if (args.pd_indexing == "find") != bool(args.recording):
+        raise ValueError("--pd-indexing find and --recording belong together: give both, or the rule alone")
+    if args.pd_indexing != "find":
+        rule: PdIndexing = args.pd_indexing
+        return rule
+    from sifigan_triton.cli.indexing_trial import try_indexing
+    from sifigan_triton.voice.importing import check_output, read_public_voice
+
+    check_output(args.output, args.overwrite)
+    files = args.checkpoint, args.stats, args.generator
+    print("synthesising the recordings with both rules, and comparing; that takes a minute or more ...", flush=True)
+    trial = try_indexing(*read_public_voice(*files, pd_indexing="reflect"), args.recording)
+    print(trial.verdict.table())
+    if trial.found is None:
+        raise ValueError(
+            f"{trial.summary()}. Nothing was imported: take (more) recordings that the voice was trained with, or "
+            "choose yourself: reflect is the rule of the public code since March 2023"
+        )
+    print(trial.summary())
+    return trial.found
 
 
 def random_voice(args: argparse.Namespace) -> None:

@@ -14,6 +14,7 @@ from preprocess import Voice
 from sifigan_triton.features.features import Features
 from sifigan_triton.voice.folder import load_voice
 from tests.conftest import ROOT, Deployment
+from tests.public_files import write_public_files
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -51,6 +52,34 @@ def test_random_voice_is_a_voice(tmp_path: Path) -> None:
     assert voice.generator.channels == 16
     assert sum(p.numel() for p in generator.parameters()) > 1000
     assert "noise" in (tmp_path / "voice" / "README.md").read_text(encoding="utf-8")
+
+
+def public_arguments(folder: Path) -> tuple[object, ...]:
+    files = write_public_files(folder)
+    return ("import", "--checkpoint", files.checkpoint, "--stats", files.stats, "--generator", files.generator_yaml)
+
+
+def test_import_asks_for_the_indexing(tmp_path: Path) -> None:
+    asked = public_arguments(tmp_path)
+    done = run(*asked, "-o", tmp_path / "voice")
+    assert done.returncode == 2
+    assert "required: --pd-indexing" in done.stderr
+    done = run(*asked, "-o", tmp_path / "voice", "--pd-indexing", "zero", "--recording", "a.wav")
+    assert "belong together" in done.stderr
+    assert not (tmp_path / "voice").exists()
+    done = run(*asked, "-o", tmp_path / "voice", "--pd-indexing", "zero")
+    assert done.returncode == 0, done.stderr
+    assert load_voice(tmp_path / "voice")[0].pd_indexing == "zero"
+
+
+def test_import_does_not_guess_the_indexing(recording: Path, tmp_path: Path) -> None:
+    found = ("--pd-indexing", "find", "--recording", recording)
+    done = run(*public_arguments(tmp_path), "-o", tmp_path / "voice", *found)
+    assert done.returncode == 1
+    assert "in.wav, reflect" in done.stdout
+    assert "in.wav, zero" in done.stdout
+    assert "the two cannot be told apart" in done.stderr
+    assert not (tmp_path / "voice").exists()
 
 
 @pytest.mark.server

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from sifigan_triton.network.generator import Generator
+from sifigan_triton.voice import CheckpointError
 from sifigan_triton.voice.folder import load_voice
-from sifigan_triton.voice.importing import CheckpointError, import_voice
+from sifigan_triton.voice.importing import import_voice
 from tests.public_files import SMALL, STATS, PublicFiles, other_config, write_public_files
 
 
@@ -18,6 +19,7 @@ def files(tmp_path: Path) -> PublicFiles:
 
 
 def run_import(files: PublicFiles, output: Path, **options: Any) -> Generator:
+    options = {"pd_indexing": "reflect"} | options
     import_voice(files.checkpoint, files.stats, files.generator_yaml, output, **options)
     return load_voice(output)[1]
 
@@ -40,7 +42,9 @@ def test_voice_holds_statistics_origin_and_steps(files: PublicFiles, tmp_path: P
 
 
 def test_card_says_that_the_licence_is_missing(files: PublicFiles, tmp_path: Path) -> None:
-    import_voice(files.checkpoint, files.stats, files.generator_yaml, tmp_path / "voice", name="Ritsu")
+    import_voice(
+        files.checkpoint, files.stats, files.generator_yaml, tmp_path / "voice", pd_indexing="zero", name="Ritsu"
+    )
     card = (tmp_path / "voice" / "README.md").read_text()
     assert card.startswith("# Ritsu\n")
     assert "Not stated. The imported files carry no licence" in card
