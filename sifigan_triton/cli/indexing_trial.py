@@ -38,8 +38,8 @@ MIN_BLOCKS = 8
 """Parts below which nothing is said."""
 
 MIN_T = 4.0
-"""Student's t of the paired differences from which one rule counts as nearer. Measured: 9 and 14 for the right rule on a
-recording that the voice was trained with; on others 0.2 to 1.4 for either, and 4.9 once, for the right one."""
+"""Student's t of the paired differences from which one rule counts as nearer. Measured: 9 and 14 for the right rule on
+a recording that the voice was trained with; on others 0.2 to 1.4 for either, and 4.9 once, for the right one."""
 
 Array = NDArray[np.float64]
 

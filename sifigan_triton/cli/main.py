@@ -166,10 +166,12 @@ def _add_voice(sub: argparse.ArgumentParser) -> None:
 
 
 def _add_synthesis(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.wav", help="16-bit WAV to write")
+    sub.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.wav", help="16-bit WAV or FLAC to write")
     sub.add_argument("--f0-factor", type=float, default=1.0, help="factor on the pitch; 2 is an octave up (default: 1)")
     sub.add_argument("--seed", type=int, default=0, help="seed of the excitation's noise (default: 0)")
-    sub.add_argument("--plot", type=Path, metavar="P.png", help="also draw waveform, spectrogram and F0")
+    sub.add_argument(
+        "--plot", type=Path, metavar="P.png", help="also draw waveform, spectrogram and F0: PNG, PDF or SVG"
+    )
     sub.add_argument("--url", default="localhost:8000", help="host:port, or grpc://host:port (default: %(default)s)")
     sub.add_argument("--model", default="sifigan", help="ensemble to call (default: %(default)s)")
     sub.add_argument(

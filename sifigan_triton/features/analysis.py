@@ -11,13 +11,15 @@ applications", IEICE Trans. E99-D(7), 2016.
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import numpy as np
 import pyworld
 from numpy.typing import NDArray
 from scipy.signal import firwin, lfilter
 
-from preprocess.voice import AnalysisSettings
+from preprocess.voice import AnalysisSettings, GeneratorConfig, Voice
+from sifigan_triton.features.audio import read_audio
 from sifigan_triton.features.features import Features
 from sifigan_triton.features.melcepstrum import sp2mc
 
@@ -32,6 +34,24 @@ MIN_SAMPLE_RATE = 12000
 
 class AnalysisError(ValueError):
     """A waveform cannot be analysed."""
+
+
+def analyze_recording(path: Path, voice: Voice | None = None) -> Features:
+    """Read an audio file, of any rate and channel count, and extract the features that a voice needs.
+
+    Args:
+        path: a WAV, FLAC or OGG file.
+        voice: whose sample rate, hop and analysis settings to use; those of the public recipe if None.
+
+    Raises:
+        AudioError: if the file cannot be read.
+        AnalysisError: if it cannot be analysed.
+
+    """
+    if voice is None:
+        waveform = read_audio(path, Voice.sample_rate)
+        return analyze(waveform, Voice.sample_rate, AnalysisSettings(), GeneratorConfig().hop_size)
+    return analyze(read_audio(path, voice.sample_rate), voice.sample_rate, voice.analysis, voice.hop_size)
 
 
 def analyze(waveform: NDArray[np.float64], sample_rate: int, settings: AnalysisSettings, hop_size: int) -> Features:

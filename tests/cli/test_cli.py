@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +102,37 @@ def test_analyze_then_synthesize_is_resynthesize(small_deployment: Deployment, r
     assert (tmp_path / "one.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_features_go_through_standard_output(recording: Path, tmp_path: Path) -> None:
+    """The link stands for /dev/stdout, which a fault would replace on this machine."""
+    (tmp_path / "stdout").symlink_to("/proc/self/fd/1")
+    command = [sys.executable, "-m", "sifigan_triton", "analyze", str(recording), "-o", str(tmp_path / "stdout")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=300, check=True)
+    (tmp_path / "piped.npz").write_bytes(done.stdout)
+    assert b"frames" in done.stderr
+    assert run("analyze", recording, "-o", tmp_path / "f.npz").returncode == 0
+    piped, written = Features.load(tmp_path / "piped.npz"), Features.load(tmp_path / "f.npz")
+    assert np.array_equal(piped.mcep, written.mcep)
+
+
+@pytest.mark.server
+def test_audio_goes_into_a_fifo_and_flac_into_flac(
+    small_deployment: Deployment, recording: Path, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    read: list[bytes] = []
+    reader = threading.Thread(target=lambda: read.append((tmp_path / "fifo").read_bytes()), daemon=True)
+    reader.start()
+    for name in ("fifo", "out.flac"):
+        done = run("resynthesize", recording, "-o", tmp_path / name, "--url", small_deployment.server.http_url)
+        assert done.returncode == 0, done.stderr
+    reader.join(10.0)
+    kept, rate = soundfile.read(tmp_path / "out.flac", dtype="int16")
+    piped, piped_rate = soundfile.read(io.BytesIO(read[0]), dtype="int16")
+    assert soundfile.info(tmp_path / "out.flac").format == "FLAC"
+    assert rate == piped_rate
+    assert np.array_equal(kept, piped)
+
+
 @pytest.mark.server
 def test_f0_factor_over_grpc(small_deployment: Deployment, recording: Path, tmp_path: Path) -> None:
     url = ("--url", f"grpc://{small_deployment.server.grpc_url}")
@@ -117,8 +151,14 @@ def test_f0_factor_over_grpc(small_deployment: Deployment, recording: Path, tmp_
         (("synthesize", "nowhere.npz", "-o", "o.wav"), r"nowhere.npz"),
         (("resynthesize", "measurement_data/README.md", "-o", "o.wav"), r"README.md"),
         (("serve", "--model-repository", "nowhere"), r"nowhere"),
+        (("analyze", "nowhere.wav", "-o", "tests"), r"tests: is a folder, expected the name of a file to write"),
+        (
+            ("resynthesize", "nowhere.wav", "-o", "o.ogg"),
+            r"o.ogg: cannot write .ogg, expected a name that ends in .wav",
+        ),
+        (("synthesize", "nowhere.npz", "-o", "o.wav", "--plot", "p.jpg"), r"p.jpg: cannot draw .jpg, expected"),
     ],
-    ids=["no recording", "no features", "not audio", "no repository"],
+    ids=["no recording", "no features", "not audio", "no repository", "folder", "audio format", "picture format"],
 )
 def test_errors_are_one_line(arguments: tuple[str, ...], message: str) -> None:
     done = run(*arguments)
