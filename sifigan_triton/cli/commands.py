@@ -49,9 +49,9 @@ def _pd_indexing(args: argparse.Namespace) -> PdIndexing:
 
     check_output(args.output, args.overwrite)
     files = args.checkpoint, args.stats, args.generator
-    print("synthesising the recordings with both rules, and comparing; that takes a minute or more ...", flush=True)
+    print("synthesising the recordings with both rules, and comparing; that takes some minutes ...", flush=True)
     trial = try_indexing(*read_public_voice(*files, pd_indexing="reflect"), args.recording)
-    print(trial.verdict.table())
+    print(trial.table())
     if trial.found is None:
         raise ValueError(
             f"{trial.summary()}. Nothing was imported: take (more) recordings that the voice was trained with, or "

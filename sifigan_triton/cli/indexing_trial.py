@@ -21,8 +21,10 @@ from sifigan_triton.features.analysis import analyze
 from sifigan_triton.features.audio import read_audio
 from sifigan_triton.features.features import Features
 from sifigan_triton.network.generator import Generator
-from sifigan_triton.quality import Method, Pair, Verdict, judge, snr_db
+from sifigan_triton.quality import Method, Pair, Scores, judge, snr_db
+from sifigan_triton.quality.metric import METRICS
 from sifigan_triton.quality.stft import stft_distance
+from sifigan_triton.quality.table import format_table
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +50,8 @@ Array = NDArray[np.float64]
 class IndexingTrial:
     """What both rules made of the same recordings."""
 
-    verdict: Verdict
-    """All metrics, a row for each recording and rule."""
+    scores: tuple[Scores, ...]
+    """All metrics of each recording and rule."""
     differences: tuple[float, ...]
     """STFT distance to the recording, `zero` less `reflect`, of each part; above 0: `reflect` lies nearer."""
     agreement_db: float
@@ -70,12 +72,17 @@ class IndexingTrial:
             return None
         return "reflect" if self.t > 0.0 else "zero"
 
+    def table(self) -> str:
+        """Return a row of metrics for each recording and rule."""
+        rows = [(score.name, score.values) for score in self.scores]
+        return format_table(rows, {metric.name: None for metric in METRICS})
+
     def summary(self) -> str:
         """Return a sentence on the outcome."""
-        count, nearer = len(self.differences), sum(value > 0.0 for value in self.differences)
+        reflect, zero = (sum(sign * value > 0.0 for value in self.differences) for sign in (1, -1))
         counts = (
-            f"reflect lies nearer to the recordings in {nearer} of {count} half-seconds, zero in {count - nearer} "
-            f"(t = {self.t:.1f}; {MIN_T:g} or more says reflect, -{MIN_T:g} or less zero, from {MIN_BLOCKS} "
+            f"reflect lies nearer to the recordings in {reflect} of {len(self.differences)} half-seconds, zero in "
+            f"{zero} (t = {self.t:.1f}; {MIN_T:g} or more says reflect, -{MIN_T:g} or less zero, from {MIN_BLOCKS} "
             f"half-seconds on); the two waveforms agree to {self.agreement_db:.0f} dB"
         )
         return f"{self.found} fits: {counts}" if self.found else f"the two cannot be told apart: {counts}"
@@ -110,7 +117,7 @@ def try_indexing(voice: Voice, generator: Generator, recordings: Sequence[Path])
         differences += _differences(waveform, reflect, zero, round(BLOCK_SECONDS * voice.sample_rate))
         agreements.append(snr_db(reflect, zero))
     verdict = judge(pairs, method=Method("recording", voice.analysis), progress=logger.info)
-    return IndexingTrial(verdict, tuple(differences), min(agreements))
+    return IndexingTrial(verdict.scores, tuple(differences), min(agreements))
 
 
 def _synthesize(voice: Voice, generator: Generator, rule: PdIndexing, features: Features) -> Array:

@@ -129,12 +129,13 @@ def read_generator_config(path: Path) -> GeneratorConfig:
             describes a network that is not served here.
 
     """
-    raw, prefix = _read(path)
+    raw, prefix, data = _read(path)
     main = _Section(path, DEFAULTS | raw, {**DEFAULTS, "in_channels": None, "_target_": None}, prefix)
     main.only("out_channels", 1)
     main.only("nonlinear_activation", "LeakyReLU")
     main.boolean("use_weight_norm")
     scales = _scales(main)
+    _check_data(path, data)
     main.only("upsample_kernel_sizes", [2 * scale for scale in scales])
     # Inside a nested mapping the public code has no defaults: a key that is missing there is an error.
     source = _Section(path, main.values["source_network_params"], _SOURCE_DEFAULTS, f"{prefix}source_network_params.")
@@ -162,8 +163,8 @@ def read_generator_config(path: Path) -> GeneratorConfig:
         raise CheckpointError(f"{path}: {error}") from None
 
 
-def _read(path: Path) -> tuple[dict[str, Any], str]:
-    """Return the generator's arguments and what stands in front of their names: `generator.` in a training's file."""
+def _read(path: Path) -> tuple[dict[str, Any], str, Any]:
+    """Return the generator's arguments, what stands in front of their names, and the section `data` of a training."""
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -172,14 +173,13 @@ def _read(path: Path) -> tuple[dict[str, Any], str]:
         raise CheckpointError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
         raise CheckpointError(f"{path}: holds {_short(raw)}, expected a mapping with _target_: {TARGET}")
-    prefix = ""
+    prefix, data = "", {}
     if "_target_" not in raw and "generator" in raw:
-        _check_data(path, raw.get("data", {}))
-        raw, prefix = raw["generator"], "generator."
+        raw, prefix, data = raw["generator"], "generator.", raw.get("data", {})
         if not isinstance(raw, dict):
             raise CheckpointError(f"{path}: generator is {_short(raw)}, expected a mapping with _target_: {TARGET}")
     _check_network(path, raw, prefix)
-    return raw, prefix
+    return raw, prefix, data
 
 
 def _check_data(path: Path, values: Any) -> None:

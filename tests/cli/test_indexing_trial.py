@@ -15,7 +15,7 @@ from preprocess.voice import PdIndexing
 from sifigan_triton.cli import indexing_trial
 from sifigan_triton.cli.indexing_trial import MIN_BLOCKS, RULES, IndexingTrial, try_indexing
 from sifigan_triton.features.features import Features
-from sifigan_triton.quality import Pair
+from sifigan_triton.quality import Bounds, Pair, Verdict
 from tests.small_voice import random_features, run_generator, small_voice
 
 RATE, HOP = 24000, 120
@@ -43,7 +43,7 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> list[Pair]:
     def judge(pairs: list[Pair], **options: Any) -> Any:
         assert options["method"].mode == "recording"
         handed.extend(pairs)
-        return None
+        return Verdict(options["method"], Bounds(), ())
 
     monkeypatch.setattr(indexing_trial, "judge", judge)
     return handed
@@ -68,8 +68,7 @@ def test_rule_of_the_recording_is_found(
 
 
 def trial(differences: list[float]) -> IndexingTrial:
-    verdict: Any = None
-    return IndexingTrial(verdict, tuple(differences), 30.0)
+    return IndexingTrial((), tuple(differences), 30.0)
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,13 @@ def test_data_section_that_is_not_served_is_refused(
         read(tmp_path, {"generator": values, "data": data})
 
 
+def test_whole_training_of_nnsvs_is_named(tmp_path: Path, values: dict[str, Any]) -> None:
+    """Its rate and hop are refused too, but tell less."""
+    values |= {"upsample_scales": [5, 4, 4, 3], "upsample_kernel_sizes": [10, 8, 8, 6], "in_channels": 65}
+    with pytest.raises(CheckpointError, match=r"generator\.upsample_scales is .* \(NNSVS and ENUNU write such voices"):
+        read(tmp_path, {"generator": values, "data": {"sample_rate": 48000, "hop_size": 240, "sine_f0_type": "f0"}})
+
+
 def test_value_in_a_section_is_named_with_its_section(tmp_path: Path, values: dict[str, Any]) -> None:
     values["source_network_params"]["gate"] = 1
     with pytest.raises(CheckpointError, match=r"unknown key generator\.source_network_params\.gate"):
