@@ -22,12 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
 from preprocess.voice import AnalysisSettings
 from sifigan_triton.features.analysis import analyze
-from sifigan_triton.features.audio import PCM16_SCALE, read_audio
+from sifigan_triton.features.audio import read_audio, write_audio
 from sifigan_triton.features.features import Features
 from sifigan_triton.files import atomic_file
 
@@ -78,10 +77,9 @@ def make_recordings(sdist: Path, folder: Path) -> None:
                 raise FileNotFoundError(f"{sdist} holds no file {SDIST_FOLDER}/{name}.wav")
             wav = Path(scratch) / f"{name}.wav"
             wav.write_bytes(source.read())
-            samples = np.rint(read_audio(wav, SAMPLE_RATE) * PCM16_SCALE).astype(np.int16)
-            with atomic_file(folder / f"{name}.flac") as file:
-                soundfile.write(file, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-            logger.info("%s.flac: %.2f s", name, len(samples) / SAMPLE_RATE)
+            waveform = read_audio(wav, SAMPLE_RATE)
+            write_audio(folder / f"{name}.flac", waveform, SAMPLE_RATE)
+            logger.info("%s.flac: %.2f s", name, len(waveform) / SAMPLE_RATE)
 
 
 def analyze_recording(name: str, folder: Path = FOLDER) -> Features:

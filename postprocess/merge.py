@@ -23,11 +23,11 @@ def merge(windows: npt.NDArray[np.float32], samples: int) -> npt.NDArray[np.floa
     return windows.reshape(-1)[:samples]
 
 
-def to_pcm16(waveform: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
+def to_pcm16(waveform: npt.NDArray[np.float32] | npt.NDArray[np.float64]) -> npt.NDArray[np.int16]:
     """Convert a waveform in [-1, 1] to 16-bit samples: times 32767, rounded to the nearest.
 
     Args:
-        waveform: float32 (L,).
+        waveform: float32 or float64 (L,); the product is made in its precision.
 
     Returns:
         int16 (L,).

@@ -2,38 +2,79 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import io
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+MAX_LINKS = 40
+"""Symbolic links that are followed, as many as Linux follows."""
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """Open a binary file that replaces `path` when the block ends, and is dropped when the block raises.
 
+    A symbolic link is followed and stays: the file that it leads to is replaced. A stream (`is_stream`) cannot be
+    replaced: it gets all bytes when the block ends.
+
     Args:
         path: the file to write; missing parent folders are made.
 
     Yields:
-        A seekable binary file in the folder of `path`, empty.
+        A seekable binary file, empty.
 
     Raises:
-        OSError: if the folder cannot be made or the file cannot be written.
+        OSError: if `path` is a folder, a socket or a disk, a folder cannot be made or the file cannot be written.
 
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    target = _followed(path)
+    if is_stream(path):
+        buffer = io.BytesIO()
+        yield buffer
+        # A duplicate of an open descriptor writes on where that one stands; opening its name anew would begin at 0.
+        with open(os.dup(target) if isinstance(target, int) else target, "wb") as stream:  # noqa: PTH123
+            stream.write(buffer.getbuffer())
+        return
+    assert isinstance(target, Path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("x+b") as file:
             yield file
-        temporary.replace(path)
+        temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def is_stream(path: Path) -> bool:
+    """Say whether `path` leads to a FIFO, a character device or an open descriptor, such as /dev/stdout or /dev/fd/3.
+
+    Raises:
+        OSError: if it leads to a folder, a socket or a disk, which nothing can be written to.
+
+    """
+    target = _followed(path)
+    if isinstance(target, int):
+        return True
+    try:
+        mode = target.stat().st_mode
+    except FileNotFoundError:
+        return False
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(f"{path}: is a folder, expected the name of a file to write, such as {path / 'out'}")
+    if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
+        return True
+    if not stat.S_ISREG(mode):
+        raise OSError(f"{path}: is a socket or a disk, expected the name of a file to write")
+    return False
 
 
 def file_hash(path: Path) -> str:
@@ -52,3 +93,17 @@ def project_file(name: str) -> Path:
     package = Path(__file__).resolve().parent
     beside = package.parent / name
     return beside if beside.exists() else package / name
+
+
+def _followed(path: Path) -> Path | int:
+    """Follow symbolic links, to a file that need not exist or to the number of a descriptor of this process."""
+    followed = path
+    for _ in range(MAX_LINKS):
+        folder = Path(os.path.realpath(followed.parent))
+        if folder == Path(f"/proc/{os.getpid()}/fd") and followed.name.isdigit():
+            return int(followed.name)
+        followed = folder / followed.name
+        if not followed.is_symlink():
+            return followed
+        followed = folder / followed.readlink()
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))

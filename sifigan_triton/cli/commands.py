@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from preprocess.voice import Statistics, Voice
+from preprocess.voice import PdIndexing, Voice
+from sifigan_triton.files import is_stream
 
 if TYPE_CHECKING:
     from sifigan_triton.repository.servable import Servable
@@ -31,13 +35,37 @@ def import_voice_files(args: argparse.Namespace) -> None:
         args.stats,
         args.generator,
         args.output,
-        pd_indexing=args.pd_indexing,
+        pd_indexing=_pd_indexing(args),
         name=args.name,
         license_text=license_text,
         overwrite=args.overwrite,
     )
     print(f"{args.output}: voice {voice.name}, {voice.generator.channels} channels, pd_indexing {voice.pd_indexing}")
     print(f"next: sifigan-triton build --voice {args.output}")
+
+
+def _pd_indexing(args: argparse.Namespace) -> PdIndexing:
+    """Return the rule that was chosen, or find it with recordings."""
+    if (args.pd_indexing == "find") != bool(args.recording):
+        raise ValueError("--pd-indexing find and --recording belong together: give both, or the rule alone")
+    if args.pd_indexing != "find":
+        rule: PdIndexing = args.pd_indexing
+        return rule
+    from sifigan_triton.cli.indexing_trial import try_indexing
+    from sifigan_triton.voice.importing import check_output, read_public_voice
+
+    check_output(args.output, args.overwrite)
+    files = args.checkpoint, args.stats, args.generator
+    print("synthesising the recordings with both rules, and comparing; that takes some minutes ...", flush=True)
+    trial = try_indexing(*read_public_voice(*files, pd_indexing="reflect"), args.recording)
+    print(trial.table())
+    if trial.found is None:
+        raise ValueError(
+            f"{trial.summary()}. Nothing was imported: take (more) recordings that the voice was trained with, or "
+            "choose yourself: reflect is the rule of the public code since March 2023"
+        )
+    print(trial.summary())
+    return trial.found
 
 
 def random_voice(args: argparse.Namespace) -> None:
@@ -85,27 +113,35 @@ def serve(args: argparse.Namespace) -> None:
 
 def analyze(args: argparse.Namespace) -> None:
     """Extract the features of a recording."""
-    from sifigan_triton.cli.demo import load_features
+    from sifigan_triton.features.analysis import analyze_recording
 
-    features = load_features(args.input, _analysis_voice(args))
+    done = _report_of(args.output)
+    features = analyze_recording(args.input, _voice(args))
     features.save(args.output)
-    print(f"{args.output}: {features.frames} frames, {features.seconds:.2f} s, {(features.f0 > 0).sum()} voiced")
+    done(f"{args.output}: {features.frames} frames, {features.seconds:.2f} s, {(features.f0 > 0).sum()} voiced")
 
 
 def synthesize(args: argparse.Namespace) -> None:
     """Synthesise a feature file, or a recording (`resynthesize`), on a running server."""
-    from sifigan_triton.cli.demo import load_features, synthesize_to_files
+    from sifigan_triton.cli.demo import synthesize_to_files
     from sifigan_triton.client.client import SifiganClient
+    from sifigan_triton.features.analysis import analyze_recording
+    from sifigan_triton.features.audio import audio_format
     from sifigan_triton.features.features import Features
+    from sifigan_triton.features.plot import picture_format
 
+    done = _report_of(args.output)
+    audio_format(args.output)  # before the work is done, not after
+    if args.plot is not None:
+        picture_format(args.plot)
     if args.command == "synthesize":
         features = Features.load(args.input)
     else:
-        features = load_features(args.input, _analysis_voice(args))
+        features = analyze_recording(args.input, _voice(args))
     with SifiganClient(args.url, args.model, args.timeout) as client:
         title = f"{args.input.name}, f0_factor {args.f0_factor:g}"
         synthesize_to_files(client, features, args.f0_factor, args.output, args.plot, title, args.seed)
-    print(f"{args.output}: {features.seconds:.2f} s")
+    done(f"{args.output}: {features.seconds:.2f} s")
 
 
 def compare(args: argparse.Namespace) -> int:
@@ -196,9 +232,11 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _analysis_voice(args: argparse.Namespace) -> Voice:
-    """Return the voice whose analysis settings to use: the one asked for, or one with the defaults."""
-    if args.voice is not None:
-        return Voice.load(args.voice / "voice.json")
-    mcep, bap = (Statistics((0.0,) * width, (1.0,) * width) for width in (40, 3))
-    return Voice("default", mcep, bap)
+def _report_of(output: Path) -> Callable[[str], None]:
+    """Return what prints a line on what was written: to standard error where standard output may hold the data."""
+    return partial(print, file=sys.stderr if is_stream(output) else sys.stdout)
+
+
+def _voice(args: argparse.Namespace) -> Voice | None:
+    """Return the voice whose analysis settings to use, if one was asked for."""
+    return None if args.voice is None else Voice.load(args.voice / "voice.json")

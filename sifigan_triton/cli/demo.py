@@ -10,8 +10,8 @@ from pathlib import Path
 from preprocess.voice import Voice
 from sifigan_triton.client.client import SifiganClient
 from sifigan_triton.client.step_statistics import StepStatistics, step_order
-from sifigan_triton.features.analysis import analyze
-from sifigan_triton.features.audio import read_audio, write_wav
+from sifigan_triton.features.analysis import analyze_recording
+from sifigan_triton.features.audio import write_audio
 from sifigan_triton.features.features import Features
 from sifigan_triton.features.plot import plot_synthesis
 
@@ -30,18 +30,6 @@ class DemoRow:
     """Seconds that each step took, the whole request included."""
 
 
-def load_features(recording: Path, voice: Voice) -> Features:
-    """Read a recording and analyse it with the voice's settings.
-
-    Raises:
-        AudioError: if the file cannot be read.
-        AnalysisError: if it cannot be analysed.
-
-    """
-    waveform = read_audio(recording, voice.sample_rate)
-    return analyze(waveform, voice.sample_rate, voice.analysis, voice.hop_size)
-
-
 def synthesize_to_files(
     client: SifiganClient,
     features: Features,
@@ -53,7 +41,7 @@ def synthesize_to_files(
 ) -> None:
     """Synthesise features with one call and write the 16-bit waveform and, if asked for, its picture."""
     pcm16 = client.synthesize_pcm16(features.f0, features.mcep, features.bap, f0_factor, seed)
-    write_wav(wav, pcm16, features.sample_rate)
+    write_audio(wav, pcm16, features.sample_rate)
     if picture is not None:
         plot_synthesis(picture, pcm16, features.sample_rate, features.f0 * f0_factor, features.frame_period_ms, title)
 
@@ -78,7 +66,7 @@ def run_demo(
 
     """
     started = time.perf_counter()
-    features = load_features(recording, voice)
+    features = analyze_recording(recording, voice)
     analysis_seconds = time.perf_counter() - started
     report(f"analysed {recording}: {features.frames} frames, {features.seconds:.2f} s")
     client.synthesize_pcm16(features.f0[:1], features.mcep[:1], features.bap[:1])  # the first call warms the engine up
@@ -90,7 +78,7 @@ def run_demo(
         pcm16 = client.synthesize_pcm16(features.f0, features.mcep, features.bap, factor)
         seconds = {"request": time.perf_counter() - started}
         done = {name: step - before[name] for name, step in client.steps().items()}
-        write_wav(wav, pcm16, features.sample_rate)
+        write_audio(wav, pcm16, features.sample_rate)
         title = f"{recording.stem}, f0_factor {factor:g}, voice {voice.name}"
         plot_synthesis(picture, pcm16, features.sample_rate, features.f0 * factor, features.frame_period_ms, title)
         report(f"wrote {wav} and {picture}")

@@ -27,7 +27,7 @@ the same in two steps, keeping the features:
   sifigan-triton synthesize features.npz -o out.wav
 a voice trained with the public SiFi-GAN code:
   sifigan-triton import --checkpoint checkpoint-400000steps.pkl --stats train.joblib --generator sifigan.yaml \\
-      --output voices/mine
+      --pd-indexing reflect --output voices/mine
   sifigan-triton build --voice voices/mine
 does an engine of reduced precision sound the same?
   sifigan-triton compare fp32.wav fp16.wav --precision fp16
@@ -104,8 +104,23 @@ def _add_voice_commands(command: _Command) -> None:
     )
     sub.add_argument("--checkpoint", type=Path, required=True, help="checkpoint-*.pkl")
     sub.add_argument("--stats", type=Path, required=True, help="feature statistics, *.joblib")
-    sub.add_argument("--generator", type=Path, required=True, help="the generator's YAML")
-    _add_indexing(sub)
+    sub.add_argument("--generator", type=Path, required=True, help="the generator's YAML, or the whole training's")
+    sub.add_argument(
+        "--pd-indexing",
+        choices=["reflect", "zero", "find"],
+        required=True,
+        help="how the voice reads beyond the ends of an utterance, which its files do not tell: reflect if it was "
+        "trained with the public code of March 2023 or later, zero if with that of 2022; the wrong one makes a worse "
+        "voice. If nobody knows: find, with --recording",
+    )
+    sub.add_argument(
+        "--recording",
+        type=Path,
+        nargs="+",
+        metavar="IN.wav",
+        help="for --pd-indexing find: recordings that the voice was trained with (others seldom tell), together 4 s or "
+        "more; both rules are run and compared with them",
+    )
     sub.add_argument("--name", help="name of the voice (default: the folder's)")
     sub.add_argument("--license", type=Path, help="text file with the licence of the weights, for the voice's card")
     sub.add_argument("--output", "-o", type=Path, required=True, help="voice folder to write")
@@ -116,17 +131,13 @@ def _add_voice_commands(command: _Command) -> None:
     )
     sub.add_argument("--channels", type=int, default=512, help="channels of the first layer (default: %(default)s)")
     sub.add_argument("--seed", type=int, default=0, help="seed of the weights (default: %(default)s)")
-    _add_indexing(sub)
-    sub.add_argument("--output", "-o", type=Path, default=Path("voices/random"), help="default: %(default)s")
-
-
-def _add_indexing(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--pd-indexing",
         choices=["reflect", "zero"],
         default="reflect",
-        help="reflect for voices trained with the public code since March 2023 (default), zero with that of 2022",
+        help="the rule of the public code since March 2023, or that of 2022 (default: %(default)s)",
     )
+    sub.add_argument("--output", "-o", type=Path, default=Path("voices/random"), help="default: %(default)s")
 
 
 def _add_audio_commands(command: _Command) -> None:
@@ -181,10 +192,12 @@ def _add_voice(sub: argparse.ArgumentParser) -> None:
 
 
 def _add_synthesis(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.wav", help="16-bit WAV to write")
+    sub.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.wav", help="16-bit WAV or FLAC to write")
     sub.add_argument("--f0-factor", type=float, default=1.0, help="factor on the pitch; 2 is an octave up (default: 1)")
     sub.add_argument("--seed", type=int, default=0, help="seed of the excitation's noise (default: 0)")
-    sub.add_argument("--plot", type=Path, metavar="P.png", help="also draw waveform, spectrogram and F0")
+    sub.add_argument(
+        "--plot", type=Path, metavar="P.png", help="also draw waveform, spectrogram and F0: PNG, PDF or SVG"
+    )
     sub.add_argument("--url", default="localhost:8000", help="host:port, or grpc://host:port (default: %(default)s)")
     sub.add_argument("--model", default="sifigan", help="ensemble to call (default: %(default)s)")
     sub.add_argument(

@@ -11,13 +11,16 @@ applications", IEICE Trans. E99-D(7), 2016.
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import numpy as np
 import pyworld
 from numpy.typing import NDArray
 from scipy.signal import firwin, lfilter
 
-from preprocess.voice import AnalysisSettings
+from preprocess.repair import bad_frames, repair
+from preprocess.voice import AnalysisSettings, GeneratorConfig, Voice
+from sifigan_triton.features.audio import read_audio
 from sifigan_triton.features.features import Features
 from sifigan_triton.features.melcepstrum import sp2mc
 
@@ -32,6 +35,24 @@ MIN_SAMPLE_RATE = 12000
 
 class AnalysisError(ValueError):
     """A waveform cannot be analysed."""
+
+
+def analyze_recording(path: Path, voice: Voice | None = None) -> Features:
+    """Read an audio file, of any rate and channel count, and extract the features that a voice needs.
+
+    Args:
+        path: a WAV, FLAC or OGG file.
+        voice: whose sample rate, hop and analysis settings to use; those of the public recipe if None.
+
+    Raises:
+        AudioError: if the file cannot be read.
+        AnalysisError: if it cannot be analysed.
+
+    """
+    if voice is None:
+        waveform = read_audio(path, Voice.sample_rate)
+        return analyze(waveform, Voice.sample_rate, AnalysisSettings(), GeneratorConfig().hop_size)
+    return analyze(read_audio(path, voice.sample_rate), voice.sample_rate, voice.analysis, voice.hop_size)
 
 
 def analyze(waveform: NDArray[np.float64], sample_rate: int, settings: AnalysisSettings, hop_size: int) -> Features:
@@ -65,13 +86,13 @@ def analyze(waveform: NDArray[np.float64], sample_rate: int, settings: AnalysisS
     fft_size = pyworld.get_cheaptrick_fft_size(sample_rate)  # 1024 at 24 kHz, for any F0 floor
     spectrum = pyworld.cheaptrick(signal, f0, times, sample_rate, fft_size=fft_size)  # (T, fft_size / 2 + 1) power
     aperiodicity = pyworld.d4c(signal, f0, times, sample_rate, fft_size=fft_size)  # (T, fft_size / 2 + 1)
-    bap, mended = mend_frames(pyworld.code_aperiodicity(aperiodicity, sample_rate))
+    bap, mended = mend_frames(pyworld.code_aperiodicity(aperiodicity, sample_rate).astype(np.float32))
     if mended:
         logger.warning("band aperiodicity of %d of %d frames was not finite: mended from the nearest", mended, len(f0))
     return Features(
         f0=f0.astype(np.float32),
         mcep=sp2mc(spectrum, settings.mcep_order, settings.all_pass_alpha).astype(np.float32),
-        bap=bap.astype(np.float32),
+        bap=bap,
         sample_rate=sample_rate,
         frame_period_ms=frame_period_ms,
     )
@@ -98,32 +119,23 @@ def highpass(waveform: NDArray[np.float64], sample_rate: int, cutoff_hz: float) 
     return np.asarray(lfilter(taps, 1.0, waveform))
 
 
-def mend_frames(bap: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
-    """Replace frames that hold NaN or infinity by the nearest frame that does not.
+def mend_frames(bap: NDArray[np.float32]) -> tuple[NDArray[np.float32], int]:
+    """Replace frames that hold NaN or infinity by the nearest frame that does not, as `preprocess.repair` does.
 
-    D4C may give such frames where a recording falls silent. Of two frames equally near, the earlier serves; where no
-    frame is finite, all become 0 dB (wholly aperiodic), as WORLD codes silence.
+    D4C may give such frames where a recording falls silent. Where no frame is finite, all become 0 dB (wholly
+    aperiodic), as WORLD codes silence.
 
     Args:
         bap: (T, bands) band aperiodicity in dB.
 
     Returns:
-        float64 (T, bands), all finite, and the number of frames that were replaced.
+        (T, bands), all finite, and the number of frames that were replaced.
 
     """
-    finite = np.isfinite(bap).all(axis=1)
-    good = np.flatnonzero(finite)
-    if len(good) == len(bap):
-        return bap, 0
-    if len(good) == 0:
-        return np.zeros_like(bap), len(bap)
-    frames = np.arange(len(bap))
-    after = np.searchsorted(good, frames)
-    left = good[np.maximum(after - 1, 0)]
-    right = good[np.minimum(after, len(good) - 1)]
-    nearest = np.where(np.abs(frames - left) <= np.abs(right - frames), left, right)
-    nearest[finite] = good
-    return bap[nearest], len(bap) - len(good)
+    bad = bad_frames(bap)
+    if bad.size == len(bap):
+        return np.zeros_like(bap), bad.size
+    return repair({"bap": bap})["bap"], bad.size
 
 
 def _check(waveform: NDArray[np.float64], sample_rate: int, hop_size: int) -> None:

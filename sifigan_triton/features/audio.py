@@ -1,7 +1,8 @@
-"""Audio files: any rate and channel count in, 16-bit WAV out."""
+"""Audio files: any rate and channel count in, 16-bit WAV or FLAC out."""
 
 from __future__ import annotations
 
+import io
 import logging
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from postprocess import to_pcm16
 from sifigan_triton.files import atomic_file
 
 logger = logging.getLogger(__name__)
@@ -17,8 +19,8 @@ logger = logging.getLogger(__name__)
 MIN_SECONDS = 0.005
 """Shortest recording that can be analysed: one frame of 5 ms."""
 
-PCM16_SCALE = 32767.0
-"""16-bit value of a full-scale sample, as libsndfile scales floating-point audio."""
+FORMATS = {"": "WAV", ".wav": "WAV", ".flac": "FLAC"}
+"""Format by the ending of the file's name. OGG is left out: it does not keep 16-bit samples as they are."""
 
 
 class AudioError(ValueError):
@@ -41,49 +43,83 @@ def read_audio(path: Path, sample_rate: int) -> NDArray[np.float64]:
         AudioError: naming the file, if it is missing, unreadable, empty, not finite or shorter than 5 ms.
 
     """
-    path = Path(path)
-    if not path.is_file():
-        raise AudioError(f"{path}: no such file")
-    try:
-        channels, rate = soundfile.read(path, dtype="float64", always_2d=True)  # (L, channels)
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise AudioError(f"{path}: not readable as audio, expected a WAV, FLAC or OGG file ({error})") from None
-    if len(channels) == 0:
+    waveform, rate = read_waveform(path)
+    if len(waveform) == 0:
         raise AudioError(f"{path}: holds no samples, expected at least {MIN_SECONDS * 1000:g} ms")
-    bad = np.flatnonzero(~np.isfinite(channels).all(axis=1))
+    bad = np.flatnonzero(~np.isfinite(waveform))
     if len(bad):
         raise AudioError(f"{path}: {len(bad)} samples are NaN or infinite, the first at {bad[0] / rate:.3f} s")
-    waveform = channels.mean(axis=1)  # (L, channels) -> (L,)
+    seconds = len(waveform) / rate
     if rate != sample_rate:
-        waveform = soxr.resample(waveform, rate, sample_rate, quality="VHQ")
+        waveform = np.asarray(soxr.resample(waveform, rate, sample_rate, quality="VHQ"), dtype=np.float64)
     if len(waveform) < MIN_SECONDS * sample_rate:
         raise AudioError(
-            f"{path}: lasts {1000.0 * len(channels) / rate:.2f} ms, "
-            f"expected at least one frame, {MIN_SECONDS * 1000:g} ms"
+            f"{path}: lasts {1000.0 * seconds:.2f} ms, expected at least one frame, {MIN_SECONDS * 1000:g} ms"
         )
-    return np.asarray(waveform, dtype=np.float64)
+    return waveform
 
 
-def write_wav(
-    path: Path, waveform: NDArray[np.float32] | NDArray[np.float64] | NDArray[np.int16], sample_rate: int
-) -> None:
-    """Write one channel as a 16-bit WAV file, which appears whole or not at all.
+def read_waveform(path: Path) -> tuple[NDArray[np.float64], int]:
+    """Read an audio file as it is, NaN and infinity included; channels are averaged.
 
     Args:
-        path: the file to write; missing parent folders are made.
+        path: a WAV, FLAC or OGG file (whatever libsndfile reads), or a stream of one.
+
+    Returns:
+        float64 (L,), full scale = 1, and its samples a second.
+
+    Raises:
+        AudioError: naming the file, if it is missing or unreadable.
+
+    """
+    path = Path(path)
+    if not path.exists():
+        raise AudioError(f"{path}: no such file")
+    if path.is_dir():
+        raise AudioError(f"{path}: is a folder, expected an audio file")
+    try:
+        source = path if path.is_file() else io.BytesIO(path.read_bytes())  # a pipe: libsndfile has to seek
+        channels, rate = soundfile.read(source, dtype="float64", always_2d=True)  # (L, channels)
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise AudioError(f"{path}: not readable as audio, expected a WAV, FLAC or OGG file ({error})") from None
+    return np.asarray(channels.mean(axis=1)), int(rate)  # (L, channels) -> (L,)
+
+
+def audio_format(path: Path) -> str:
+    """Return the format that the name of an audio file to write asks for, as libsndfile calls it.
+
+    Raises:
+        AudioError: if it is none of `FORMATS`.
+
+    """
+    name = FORMATS.get(Path(path).suffix.lower())
+    if name is None:
+        raise AudioError(f"{path}: cannot write {Path(path).suffix}, expected a name that ends in .wav or .flac")
+    return name
+
+
+def write_audio(
+    path: Path, waveform: NDArray[np.float32] | NDArray[np.float64] | NDArray[np.int16], sample_rate: int
+) -> None:
+    """Write one channel as a 16-bit WAV or FLAC file, which appears whole or not at all.
+
+    Args:
+        path: the file to write, FLAC if its name ends so, WAV if in .wav or without an ending; missing parent folders
+            are made.
         waveform: (L,), floating point with full scale = 1 (what lies beyond is clipped, with a warning in the log),
             or int16 as it is.
         sample_rate: samples a second.
 
     Raises:
-        AudioError: if the waveform has another rank or dtype, or holds NaN or infinity.
+        AudioError: if the waveform has another rank or dtype, or holds NaN or infinity, or if the name has another
+            ending.
         OSError: if the file cannot be written.
 
     """
-    path = Path(path)
+    path, name = Path(path), audio_format(path)
     samples = _pcm16(np.asarray(waveform), path)
     with atomic_file(path) as file:
-        soundfile.write(file, samples, sample_rate, subtype="PCM_16", format="WAV")
+        soundfile.write(file, samples, sample_rate, subtype="PCM_16", format=name)
 
 
 def _pcm16(waveform: NDArray[np.generic], path: Path) -> NDArray[np.int16]:
@@ -94,7 +130,7 @@ def _pcm16(waveform: NDArray[np.generic], path: Path) -> NDArray[np.int16]:
         return np.asarray(waveform, dtype=np.int16)
     if not np.issubdtype(waveform.dtype, np.floating):
         raise AudioError(f"{path}: waveform is {waveform.dtype}, expected float32, float64 or int16")
-    values = waveform.astype(np.float64)
+    values = np.asarray(waveform, dtype=np.float64)
     bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):
         raise AudioError(
@@ -105,5 +141,4 @@ def _pcm16(waveform: NDArray[np.generic], path: Path) -> NDArray[np.int16]:
         logger.warning(
             "%s: %d of %d samples clipped to full scale (peak %.3f)", path, clipped, len(values), np.abs(values).max()
         )
-    samples: NDArray[np.int16] = np.rint(np.clip(values, -1.0, 1.0) * PCM16_SCALE).astype(np.int16)
-    return samples
+    return to_pcm16(np.clip(values, -1.0, 1.0))

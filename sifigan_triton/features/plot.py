@@ -32,6 +32,24 @@ TICKS_HZ = (20, 50, 100, 200, 300, 500, 1000, 2000, 3000, 5000, 8000)
 DPI = 130
 
 
+FORMATS = {"": "png", ".png": "png", ".pdf": "pdf", ".svg": "svg"}
+"""Format by the ending of the picture's name."""
+
+
+def picture_format(path: Path) -> str:
+    """Return the format that the name of a picture asks for, as matplotlib calls it.
+
+    Raises:
+        ValueError: if it is none of `FORMATS`.
+
+    """
+    name = FORMATS.get(Path(path).suffix.lower())
+    if name is None:
+        endings = ", ".join(ending for ending in FORMATS if ending)
+        raise ValueError(f"{path}: cannot draw {Path(path).suffix}, expected a name that ends in one of {endings}")
+    return name
+
+
 def plot_synthesis(
     path: Path,
     waveform: NDArray[np.float32] | NDArray[np.float64] | NDArray[np.int16],
@@ -40,10 +58,11 @@ def plot_synthesis(
     frame_period_ms: float,
     title: str,
 ) -> None:
-    """Draw waveform and log spectrogram, with the F0 contour that was asked for, into a PNG file.
+    """Draw waveform and log spectrogram, with the F0 contour that was asked for, into a picture.
 
     Args:
-        path: the PNG file, which appears whole or not at all; missing parent folders are made.
+        path: the PNG, PDF or SVG file (PNG without an ending), which appears whole or not at all; missing parent
+            folders are made.
         waveform: (L,), floating point with full scale = 1, or int16.
         sample_rate: samples a second, in Hz.
         f0: (T,) Hz, 0 where unvoiced (a gap in the contour).
@@ -51,10 +70,11 @@ def plot_synthesis(
         title: a line over the picture.
 
     Raises:
-        ValueError: if waveform or f0 is empty or has more than one axis.
+        ValueError: if waveform or f0 is empty or has more than one axis, or the name another ending.
         OSError: if the file cannot be written.
 
     """
+    kind = picture_format(path)
     for name, array in (("waveform", waveform), ("f0", f0)):
         if array.ndim != 1 or len(array) == 0:
             raise ValueError(f"{name} has shape {array.shape}, expected one axis that is not empty")
@@ -74,7 +94,7 @@ def plot_synthesis(
     figure.colorbar(image, ax=bottom, pad=0.012, aspect=28).set_label("Level relative to the peak (dB)")
     figure.suptitle(title, fontsize=12, fontweight="bold")
     with atomic_file(Path(path)) as file:
-        figure.savefig(file, format="png")
+        figure.savefig(file, format=kind)
 
 
 def log_spectrogram(

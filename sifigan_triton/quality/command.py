@@ -7,10 +7,9 @@ import json
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
-from sifigan_triton.features.audio import AudioError
+from sifigan_triton.features.audio import AudioError, read_waveform
 from sifigan_triton.features.features import Features
 from sifigan_triton.files import atomic_file
 from sifigan_triton.quality.bounds import Bounds, bounds_for, parse_bounds
@@ -43,7 +42,7 @@ def compare(args: argparse.Namespace) -> Verdict:
         )
     if args.mode == "recording" and args.features is not None:
         raise QualityError("--features gives the F0 of both waveforms of a parity comparison: leave it out")
-    reference, test = (read_waveform(path) for path in (args.reference, args.test))
+    reference, test = (_read(path) for path in (args.reference, args.test))
     f0 = None if args.features is None else Features.load(args.features).f0
     method = Method(mode=args.mode, range_db=args.range_db)
     verdict = judge(
@@ -55,28 +54,17 @@ def compare(args: argparse.Namespace) -> Verdict:
     return verdict
 
 
-def read_waveform(path: Path) -> NDArray[np.float64]:
-    """Read an audio file of 24 kHz as it is, NaN included; channels are averaged.
-
-    Args:
-        path: a WAV, FLAC or OGG file.
-
-    Returns:
-        float64 (L,), full scale = 1.
+def _read(path: Path) -> NDArray[np.float64]:
+    """Read an audio file of the rate of the metrics; any other is refused, since resampling changes what is measured.
 
     Raises:
         AudioError: naming the file, if it is missing, unreadable or of another rate.
 
     """
-    if not path.is_file():
-        raise AudioError(f"{path}: no such file")
-    try:
-        channels, rate = soundfile.read(path, dtype="float64", always_2d=True)  # (L, channels)
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise AudioError(f"{path}: not readable as audio, expected a WAV, FLAC or OGG file ({error})") from None
+    waveform, rate = read_waveform(path)
     if rate != SAMPLE_RATE:
         raise AudioError(
             f"{path}: sample rate is {rate:,} Hz, expected {SAMPLE_RATE:,} Hz, the rate of the metrics: resample both "
             f"files in the same way, such as with sox {path.name} -r {SAMPLE_RATE} {path.stem}_24k.wav"
         )
-    return np.asarray(channels.mean(axis=1))
+    return waveform

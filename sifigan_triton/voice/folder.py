@@ -13,7 +13,7 @@ from safetensors.torch import save as serialize
 from torch import nn
 
 from preprocess.voice import GeneratorConfig, PdIndexing, Statistics, Voice, VoiceError
-from sifigan_triton.files import atomic_file
+from sifigan_triton.files import atomic_file, file_hash
 from sifigan_triton.network.generator import Generator
 
 VOICE_FILE = "voice.json"
@@ -66,7 +66,7 @@ def voice_hash(folder: Path) -> str:
     """Return the SHA-256 of the voice's constants and weights, in hexadecimal."""
     digest = hashlib.sha256()
     for name in (VOICE_FILE, WEIGHTS_FILE):
-        digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
+        digest.update(bytes.fromhex(file_hash(folder / name)))
     return digest.hexdigest()
 
 

@@ -1,14 +1,15 @@
-"""The generator's YAML file of the public training code, in the form that hydra instantiates."""
+"""The generator in a YAML file of the public training code: its own file, or that of a whole training."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from preprocess.voice import GeneratorConfig, VoiceError
+from preprocess.voice import GeneratorConfig, Voice, VoiceError
 from sifigan_triton.voice import CheckpointError
 
 TARGET = "sifigan.models.SiFiGANGenerator"
@@ -39,6 +40,22 @@ DEFAULTS: dict[str, Any] = {
     "use_weight_norm": True,
 }
 """Default arguments of the public `SiFiGANGenerator`; `in_channels` has none."""
+
+HOP_SIZE = GeneratorConfig().hop_size
+"""Samples a frame of the voices served."""
+
+_DATA: dict[str, Any] = {
+    "sample_rate": Voice.sample_rate,
+    "hop_size": HOP_SIZE,
+    "dense_factors": list(Voice.dense_factors),
+    "sine_amp": Voice.sine_amp,
+    "noise_amp": Voice.noise_amp,
+    "signal_types": ["sine"],
+    "sine_f0_type": "cf0",
+    "df_f0_type": "cf0",
+    "aux_feats": ["mcep", "bap"],
+}
+"""What the section `data` of a training's file may say of the features; the generator's own file says nothing."""
 
 
 class _Section:
@@ -104,23 +121,25 @@ def read_generator_config(path: Path) -> GeneratorConfig:
     """Read the hyperparameters of a SiFi-GAN generator; missing ones take the defaults of the public code.
 
     Args:
-        path: a file such as `sifigan/bin/config/generator/sifigan.yaml` of the public code.
+        path: a file such as `sifigan/bin/config/generator/sifigan.yaml` of the public code, or the configuration of a
+            training, whose section `generator` is read and whose section `data` is checked.
 
     Raises:
         CheckpointError: naming file, key, what was expected and what was got, if the file is not such a YAML file or
             describes a network that is not served here.
 
     """
-    raw = _read(path)
-    main = _Section(path, DEFAULTS | raw, {**DEFAULTS, "in_channels": None, "_target_": None})
+    raw, prefix, data = _read(path)
+    main = _Section(path, DEFAULTS | raw, {**DEFAULTS, "in_channels": None, "_target_": None}, prefix)
     main.only("out_channels", 1)
     main.only("nonlinear_activation", "LeakyReLU")
     main.boolean("use_weight_norm")
-    scales = main.wholes("upsample_scales")
+    scales = _scales(main)
+    _check_data(path, data)
     main.only("upsample_kernel_sizes", [2 * scale for scale in scales])
     # Inside a nested mapping the public code has no defaults: a key that is missing there is an error.
-    source = _Section(path, main.values["source_network_params"], _SOURCE_DEFAULTS, "source_network_params.")
-    filters = _Section(path, main.values["filter_network_params"], _FILTER_DEFAULTS, "filter_network_params.")
+    source = _Section(path, main.values["source_network_params"], _SOURCE_DEFAULTS, f"{prefix}source_network_params.")
+    filters = _Section(path, main.values["filter_network_params"], _FILTER_DEFAULTS, f"{prefix}filter_network_params.")
     source.only("resblock_kernel_size", 3)
     try:
         return GeneratorConfig(
@@ -144,8 +163,8 @@ def read_generator_config(path: Path) -> GeneratorConfig:
         raise CheckpointError(f"{path}: {error}") from None
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Read the file and check what it instantiates."""
+def _read(path: Path) -> tuple[dict[str, Any], str, Any]:
+    """Return the generator's arguments, what stands in front of their names, and the section `data` of a training."""
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -154,20 +173,57 @@ def _read(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
         raise CheckpointError(f"{path}: holds {_short(raw)}, expected a mapping with _target_: {TARGET}")
+    prefix, data = "", {}
+    if "_target_" not in raw and "generator" in raw:
+        raw, prefix, data = raw["generator"], "generator.", raw.get("data", {})
+        if not isinstance(raw, dict):
+            raise CheckpointError(f"{path}: generator is {_short(raw)}, expected a mapping with _target_: {TARGET}")
+    _check_network(path, raw, prefix)
+    return raw, prefix, data
+
+
+def _check_data(path: Path, values: Any) -> None:
+    """Refuse a training on features that are not those served here; what does not describe features is left alone."""
+    section = _Section(path, values, values, "data.")
+    for key, served in _DATA.items():
+        if key in section.values:
+            section.only(key, served)
+
+
+def _check_network(path: Path, raw: Mapping[str, Any], prefix: str) -> None:
+    """Refuse another network by name."""
+    if "aux_context_window" in raw:
+        raise CheckpointError(
+            f"{path}: {prefix}aux_context_window is {_short(raw['aux_context_window'])}: this is the generator of "
+            f"uSFGAN, another network, expected {TARGET}"
+        )
     if "_target_" not in raw:
-        fix = ": write the part under generator: into a file of its own" if "generator" in raw else ""
-        raise CheckpointError(f"{path}: _target_ is missing, expected {TARGET}{fix}")
+        raise CheckpointError(f"{path}: {prefix}_target_ is missing, expected {TARGET}")
     if raw["_target_"] != TARGET:
         raise CheckpointError(
-            f"{path}: _target_ is {_short(raw['_target_'])}, expected {TARGET}: other networks are not served here"
+            f"{path}: {prefix}_target_ is {_short(raw['_target_'])}, expected {TARGET}: other networks are not served "
+            "here"
         )
-    return raw
+
+
+def _scales(main: _Section) -> tuple[int, ...]:
+    """Return the up-sampling scales, whose product must be the hop of the voices served."""
+    scales = main.wholes("upsample_scales")
+    if prod(scales) != HOP_SIZE:
+        origin = " (NNSVS and ENUNU write such voices, at 48 kHz)" if scales == (5, 4, 4, 3) else ""
+        raise CheckpointError(
+            f"{main.path}: {main.prefix}upsample_scales is {list(scales)}, a hop of {prod(scales)} samples{origin}, "
+            f"expected a hop of {HOP_SIZE}, as {DEFAULTS['upsample_scales']} has: only voices of 24 kHz are served"
+        )
+    return scales
 
 
 def _negative_slope(path: Path, main: _Section) -> float:
     """Return the slope of the leaky ReLU; an empty mapping takes PyTorch's default, as in the public code."""
     known = {"negative_slope": 0.0, "inplace": False}
-    params = _Section(path, main.values["nonlinear_activation_params"], known, "nonlinear_activation_params.")
+    params = _Section(
+        path, main.values["nonlinear_activation_params"], known, f"{main.prefix}nonlinear_activation_params."
+    )
     slope = params.values.get("negative_slope", 0.01)
     if isinstance(slope, bool) or not isinstance(slope, int | float) or not 0.0 <= slope < 1.0:
         raise params.error("negative_slope", "a number from 0 to below 1")

@@ -27,6 +27,18 @@ from sifigan_triton.voice import CheckpointError
 MAX_BYTES = 16 * 2**20
 """Largest decompressed statistics file, in bytes; a real one has some 3,000."""
 
+EXPECTED = (
+    "expected the .joblib file that the public compute_statistics script writes (data.stats in the training's YAML)"
+)
+"""What every refusal of another file asks for."""
+
+_OTHER_FILES = {
+    b"PK\x03\x04": "a PyTorch checkpoint, or another zip archive",
+    b"\x93NUMPY": "a single NumPy array",
+    b"\x89HDF": "an HDF5 file",
+}
+"""First bytes of files that are taken for statistics."""
+
 _DECOMPRESSORS: dict[bytes, Callable[[io.BytesIO], Any]] = {
     b"\x1f\x8b": lambda raw: gzip.GzipFile(fileobj=raw),
     b"BZ": bz2.BZ2File,
@@ -171,20 +183,37 @@ def load_scalers(path: Path) -> dict[str, dict[str, Any]]:
 
     """
     try:
-        scalers = _Unpickler(io.BytesIO(_decompressed(path.read_bytes()))).load()
+        data = path.read_bytes()
+        for magic, what in _OTHER_FILES.items():
+            if data.startswith(magic):
+                raise CheckpointError(f"{path}: {what}, {EXPECTED}")
+        scalers = _Unpickler(io.BytesIO(_decompressed(data))).load()
+    except CheckpointError:
+        raise
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}") from None
     except pickle.UnpicklingError as error:
         raise CheckpointError(f"{path}: {error}") from None
     except Exception as error:  # noqa: BLE001 - pickle documents no closed set of exceptions for damaged input
         raise CheckpointError(f"{path}: not a statistics file, or damaged ({type(error).__name__}: {error})") from None
+    return _attributes(path, scalers)
+
+
+def _attributes(path: Path, scalers: Any) -> dict[str, dict[str, Any]]:
+    """Return the attributes of each scaler of what was unpickled."""
+    for kind, what in ((_Array, "NumPy array"), (_StandardScaler, "StandardScaler")):
+        if isinstance(scalers, kind):
+            raise CheckpointError(f"{path}: holds a single {what}, {EXPECTED}")
     if not isinstance(scalers, dict):
         raise CheckpointError(f"{path}: holds a {type(scalers).__name__}, expected a dictionary of StandardScalers")
-    return {
+    found = {
         str(key): value.attributes
         for key, value in scalers.items()
         if isinstance(value, _StandardScaler) and hasattr(value, "attributes")
     }
+    if not found:
+        raise CheckpointError(f"{path}: holds a dictionary without StandardScalers, {EXPECTED}")
+    return found
 
 
 def _decompressed(data: bytes) -> bytes:

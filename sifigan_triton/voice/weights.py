@@ -17,6 +17,9 @@ from sifigan_triton.voice import CheckpointError
 _NORMED = (("weight_g", "weight_v"), ("parametrizations.weight.original0", "parametrizations.weight.original1"))
 """How PyTorch names magnitude and direction of a weight: `nn.utils.weight_norm`, and its successor."""
 
+_PARALLEL = "module."
+"""What PyTorch's DataParallel puts in front of every name."""
+
 _TAPS = (("current", "convsC"), ("past", "convsP"), ("future", "convsF"))
 
 
@@ -129,7 +132,10 @@ def _generator_state(path: Path, checkpoint: dict[str, Any]) -> Mapping[str, Any
         inner = inner[key]
     if not isinstance(inner, dict):
         raise CheckpointError(f"{path}: ['model']['generator'] is {type(inner).__name__}, expected a state dictionary")
-    return {str(key): value for key, value in inner.items()}
+    state = {str(key): value for key, value in inner.items()}
+    if all(key.startswith(_PARALLEL) for key in state):
+        return {key.removeprefix(_PARALLEL): value for key, value in state.items()}
+    return state
 
 
 def _weight(path: Path, state: Mapping[str, Any], layer: str, shape: torch.Size) -> tuple[Tensor, tuple[str, ...]]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ from preprocess import Voice
 from sifigan_triton.features.features import Features
 from sifigan_triton.voice.folder import load_voice
 from tests.conftest import ROOT, Deployment
+from tests.public_files import write_public_files
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -53,6 +57,34 @@ def test_random_voice_is_a_voice(tmp_path: Path) -> None:
     assert "noise" in (tmp_path / "voice" / "README.md").read_text(encoding="utf-8")
 
 
+def public_arguments(folder: Path) -> tuple[object, ...]:
+    files = write_public_files(folder)
+    return ("import", "--checkpoint", files.checkpoint, "--stats", files.stats, "--generator", files.generator_yaml)
+
+
+def test_import_asks_for_the_indexing(tmp_path: Path) -> None:
+    asked = public_arguments(tmp_path)
+    done = run(*asked, "-o", tmp_path / "voice")
+    assert done.returncode == 2
+    assert "required: --pd-indexing" in done.stderr
+    done = run(*asked, "-o", tmp_path / "voice", "--pd-indexing", "zero", "--recording", "a.wav")
+    assert "belong together" in done.stderr
+    assert not (tmp_path / "voice").exists()
+    done = run(*asked, "-o", tmp_path / "voice", "--pd-indexing", "zero")
+    assert done.returncode == 0, done.stderr
+    assert load_voice(tmp_path / "voice")[0].pd_indexing == "zero"
+
+
+def test_import_does_not_guess_the_indexing(recording: Path, tmp_path: Path) -> None:
+    found = ("--pd-indexing", "find", "--recording", recording)
+    done = run(*public_arguments(tmp_path), "-o", tmp_path / "voice", *found)
+    assert done.returncode == 1
+    assert "in.wav, reflect" in done.stdout
+    assert "in.wav, zero" in done.stdout
+    assert "the two cannot be told apart" in done.stderr
+    assert not (tmp_path / "voice").exists()
+
+
 @pytest.mark.server
 def test_analyze_then_synthesize_is_resynthesize(small_deployment: Deployment, recording: Path, tmp_path: Path) -> None:
     url = ("--url", small_deployment.server.http_url)
@@ -68,6 +100,37 @@ def test_analyze_then_synthesize_is_resynthesize(small_deployment: Deployment, r
     assert two.size == features.frames * 120
     assert np.array_equal(two, soundfile.read(tmp_path / "one.wav", dtype="int16")[0])
     assert (tmp_path / "one.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_features_go_through_standard_output(recording: Path, tmp_path: Path) -> None:
+    """The link stands for /dev/stdout, which a fault would replace on this machine."""
+    (tmp_path / "stdout").symlink_to("/proc/self/fd/1")
+    command = [sys.executable, "-m", "sifigan_triton", "analyze", str(recording), "-o", str(tmp_path / "stdout")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=300, check=True)
+    (tmp_path / "piped.npz").write_bytes(done.stdout)
+    assert b"frames" in done.stderr
+    assert run("analyze", recording, "-o", tmp_path / "f.npz").returncode == 0
+    piped, written = Features.load(tmp_path / "piped.npz"), Features.load(tmp_path / "f.npz")
+    assert np.array_equal(piped.mcep, written.mcep)
+
+
+@pytest.mark.server
+def test_audio_goes_into_a_fifo_and_flac_into_flac(
+    small_deployment: Deployment, recording: Path, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    read: list[bytes] = []
+    reader = threading.Thread(target=lambda: read.append((tmp_path / "fifo").read_bytes()), daemon=True)
+    reader.start()
+    for name in ("fifo", "out.flac"):
+        done = run("resynthesize", recording, "-o", tmp_path / name, "--url", small_deployment.server.http_url)
+        assert done.returncode == 0, done.stderr
+    reader.join(10.0)
+    kept, rate = soundfile.read(tmp_path / "out.flac", dtype="int16")
+    piped, piped_rate = soundfile.read(io.BytesIO(read[0]), dtype="int16")
+    assert soundfile.info(tmp_path / "out.flac").format == "FLAC"
+    assert rate == piped_rate
+    assert np.array_equal(kept, piped)
 
 
 @pytest.mark.server
@@ -88,8 +151,14 @@ def test_f0_factor_over_grpc(small_deployment: Deployment, recording: Path, tmp_
         (("synthesize", "nowhere.npz", "-o", "o.wav"), r"nowhere.npz"),
         (("resynthesize", "measurement_data/README.md", "-o", "o.wav"), r"README.md"),
         (("serve", "--model-repository", "nowhere"), r"nowhere"),
+        (("analyze", "nowhere.wav", "-o", "tests"), r"tests: is a folder, expected the name of a file to write"),
+        (
+            ("resynthesize", "nowhere.wav", "-o", "o.ogg"),
+            r"o.ogg: cannot write .ogg, expected a name that ends in .wav",
+        ),
+        (("synthesize", "nowhere.npz", "-o", "o.wav", "--plot", "p.jpg"), r"p.jpg: cannot draw .jpg, expected"),
     ],
-    ids=["no recording", "no features", "not audio", "no repository"],
+    ids=["no recording", "no features", "not audio", "no repository", "folder", "audio format", "picture format"],
 )
 def test_errors_are_one_line(arguments: tuple[str, ...], message: str) -> None:
     done = run(*arguments)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import pyworld
+import soundfile
 from numpy.typing import NDArray
 
 from preprocess.voice import AnalysisSettings
-from sifigan_triton.features.analysis import AnalysisError, analyze, highpass, mend_frames
+from sifigan_triton.features.analysis import AnalysisError, analyze, analyze_recording, highpass, mend_frames
 from sifigan_triton.features.features import Features
 from sifigan_triton.features.melcepstrum import mc2sp
+from tests.small_voice import small_voice
 
 RATE = 24000
 HOP = 120
@@ -202,3 +205,15 @@ def test_f0_never_lies_below_the_floor_it_was_given() -> None:
     waveform = sum(np.sin(k * phase) / k for k in range(1, 20)) * 0.1
     f0 = analyze(waveform, 24000, AnalysisSettings(), 120).f0
     assert f0[f0 > 0.0].min() >= AnalysisSettings().f0_floor
+
+
+def test_recording_is_analysed_as_its_voice_asks(tmp_path: Path) -> None:
+    waveform = vowel(np.full(RATE // 4, 220.0))
+    soundfile.write(tmp_path / "in.wav", waveform, RATE, subtype="DOUBLE")
+    usual = analyze_recording(tmp_path / "in.wav")
+    assert np.array_equal(usual.mcep, analyze(waveform, RATE, AnalysisSettings(), HOP).mcep)
+    voice, _ = small_voice()
+    other = replace(voice, analysis=AnalysisSettings(mcep_order=24), sample_rate=16000)
+    found = analyze_recording(tmp_path / "in.wav", other)
+    assert found.mcep.shape[1] == 25
+    assert (found.sample_rate, found.frame_period_ms) == (16000, 7.5)

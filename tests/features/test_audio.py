@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -12,7 +14,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from sifigan_triton.features.audio import AudioError, read_audio, write_wav
+from sifigan_triton.features.audio import AudioError, read_audio, write_audio
 
 RATE = 24000
 
@@ -74,7 +76,7 @@ def write_short(path: Path) -> None:
     ("make", "message"),
     [
         pytest.param(lambda path: None, r"in\.wav: no such file", id="missing"),
-        pytest.param(lambda path: path.mkdir(), r"in\.wav: no such file", id="folder"),
+        pytest.param(lambda path: path.mkdir(), r"in\.wav: is a folder, expected an audio file", id="folder"),
         pytest.param(write_text, r"in\.wav: not readable as audio, expected a WAV, FLAC or OGG file", id="text"),
         pytest.param(write_empty, r"in\.wav: holds no samples", id="empty"),
         pytest.param(write_nan, r"in\.wav: 1 samples are NaN or infinite, the first at 0\.500 s", id="nan"),
@@ -97,7 +99,7 @@ def test_wav_round_trip(tmp_path: Path, dtype: type, caplog: pytest.LogCaptureFi
     expected = np.rint(tone(RATE) * 32767).astype(np.int16)
     waveform = expected if dtype is np.int16 else tone(RATE).astype(dtype)
     path = tmp_path / "new" / "folder" / "out.wav"
-    write_wav(path, waveform, RATE)
+    write_audio(path, waveform, RATE)
     samples, rate = soundfile.read(path, dtype="int16")
     assert rate == RATE
     assert soundfile.info(path).subtype == "PCM_16"
@@ -106,10 +108,42 @@ def test_wav_round_trip(tmp_path: Path, dtype: type, caplog: pytest.LogCaptureFi
     assert not caplog.records
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"), [("a.wav", "WAV"), ("a.WAV", "WAV"), ("a.flac", "FLAC"), ("a", "WAV"), ("v1.2/a", "WAV")]
+)
+def test_name_gives_the_format(tmp_path: Path, name: str, kind: str) -> None:
+    samples = np.random.default_rng(0).integers(-32768, 32768, 2400).astype(np.int16)
+    write_audio(tmp_path / name, samples, RATE)
+    info = soundfile.info(tmp_path / name)
+    assert (info.format, info.subtype, info.samplerate) == (kind, "PCM_16", RATE)
+    assert np.array_equal(soundfile.read(tmp_path / name, dtype="int16")[0], samples)
+
+
+@pytest.mark.parametrize("name", ["a.ogg", "a.mp3", "a.wav.gz"])
+def test_other_names_are_refused(tmp_path: Path, name: str) -> None:
+    ending = Path(name).suffix
+    with pytest.raises(
+        AudioError, match=rf"{name}: cannot write {ending}, expected a name that ends in \.wav or \.flac"
+    ):
+        write_audio(tmp_path / name, np.zeros(10, np.int16), RATE)
+    assert not list(tmp_path.iterdir())
+
+
+def test_pipe_is_read(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "tone.wav", tone(RATE), RATE)
+    data = (tmp_path / "tone.wav").read_bytes()
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    writer = threading.Thread(target=fifo.write_bytes, args=(data,), daemon=True)
+    writer.start()
+    assert np.array_equal(read_audio(fifo, RATE), read_audio(tmp_path / "tone.wav", RATE))
+    writer.join(10.0)
+
+
 def test_clipping_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     waveform = np.array([0.0, 1.0, -1.0, 1.5, -2.0], np.float32)
     with caplog.at_level(logging.WARNING):
-        write_wav(tmp_path / "loud.wav", waveform, RATE)
+        write_audio(tmp_path / "loud.wav", waveform, RATE)
     assert "2 of 5 samples clipped to full scale (peak 2.000)" in caplog.text
     samples, _ = soundfile.read(tmp_path / "loud.wav", dtype="int16")
     assert samples.tolist() == [0, 32767, -32767, 32767, -32767]
@@ -128,7 +162,7 @@ def test_unusable_waveform_leaves_the_old_file(tmp_path: Path, waveform: NDArray
     path = tmp_path / "out.wav"
     path.write_bytes(b"old")
     with pytest.raises(AudioError, match=message):
-        write_wav(path, waveform, RATE)
+        write_audio(path, waveform, RATE)
     assert path.read_bytes() == b"old"
     assert len(list(tmp_path.iterdir())) == 1
 
@@ -143,6 +177,6 @@ def test_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(soundfile, "write", fail)
     with pytest.raises(KeyboardInterrupt):
-        write_wav(path, np.zeros(10, np.float32), RATE)
+        write_audio(path, np.zeros(10, np.float32), RATE)
     assert path.read_bytes() == b"old"
     assert len(list(tmp_path.iterdir())) == 1

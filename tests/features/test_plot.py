@@ -58,6 +58,23 @@ def test_any_length(tmp_path: Path, samples: int) -> None:
     assert imread(tmp_path / "plot.png").shape[2] in (3, 4)
 
 
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [("p.png", b"\x89PNG"), ("p.PDF", b"%PDF-"), ("p.svg", b"<?xml"), ("p", b"\x89PNG")],
+)
+def test_name_gives_the_format(tmp_path: Path, name: str, start: bytes) -> None:
+    plot_synthesis(tmp_path / name, tone(220.0), RATE, F0, 5.0, "a title")
+    assert (tmp_path / name).read_bytes().startswith(start)
+
+
+def test_other_names_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"p\.jpg: cannot draw \.jpg, expected a name that ends in one of \.png, \.pdf"
+    ):
+        plot_synthesis(tmp_path / "p.jpg", tone(220.0), RATE, F0, 5.0, "a title")
+    assert not list(tmp_path.iterdir())
+
+
 def test_silence_makes_no_warning(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     plot_synthesis(tmp_path / "plot.png", np.zeros(2400, np.float32), RATE, np.zeros(20, np.float32), 5.0, "silence")
     assert not [str(warning.message) for warning in recwarn]

@@ -43,6 +43,59 @@ def test_empty_activation_parameters_take_the_slope_of_pytorch(tmp_path: Path, v
     assert read(tmp_path, values).negative_slope == 0.01
 
 
+def test_generator_section_of_a_training_yaml_is_read(tmp_path: Path, values: dict[str, Any]) -> None:
+    data = {
+        "sample_rate": 24000,
+        "hop_size": 120,
+        "dense_factors": [0.5, 1, 4, 8],
+        "sine_amp": 0.1,
+        "noise_amp": 0.003,
+        "signal_types": ["sine"],
+        "sine_f0_type": "cf0",
+        "df_f0_type": "cf0",
+        "aux_feats": ["mcep", "bap"],
+        "batch_size": 16,
+    }
+    whole = {"generator": values, "data": data, "train": {"train_max_steps": 400000}}
+    assert read(tmp_path, whole) == GeneratorConfig()
+    assert read(tmp_path, {"generator": values}) == GeneratorConfig()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"sample_rate": 48000}, r"data\.sample_rate is 48000, expected 24000"),
+        ({"hop_size": 240}, r"data\.hop_size is 240, expected 120"),
+        ({"dense_factors": [0.5, 1, 4, 16]}, r"data\.dense_factors is \[0\.5, 1, 4, 16\], expected \[0\.5, 1\.0"),
+        ({"noise_amp": 0.01}, r"data\.noise_amp is 0\.01, expected 0\.003"),
+        ({"sine_f0_type": "f0"}, r"data\.sine_f0_type is 'f0', expected 'cf0', the only value served here"),
+        ({"df_f0_type": "f0"}, r"data\.df_f0_type is 'f0', expected 'cf0'"),
+        ({"aux_feats": ["logmsp"]}, r"data\.aux_feats is \['logmsp'\], expected \['mcep', 'bap'\]"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_data_section_that_is_not_served_is_refused(
+    tmp_path: Path, values: dict[str, Any], data: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        read(tmp_path, {"generator": values, "data": data})
+
+
+def test_whole_training_of_nnsvs_is_named(tmp_path: Path, values: dict[str, Any]) -> None:
+    """Its rate and hop are refused too, but tell less."""
+    values |= {"upsample_scales": [5, 4, 4, 3], "upsample_kernel_sizes": [10, 8, 8, 6], "in_channels": 65}
+    with pytest.raises(CheckpointError, match=r"generator\.upsample_scales is .* \(NNSVS and ENUNU write such voices"):
+        read(tmp_path, {"generator": values, "data": {"sample_rate": 48000, "hop_size": 240, "sine_f0_type": "f0"}})
+
+
+def test_value_in_a_section_is_named_with_its_section(tmp_path: Path, values: dict[str, Any]) -> None:
+    values["source_network_params"]["gate"] = 1
+    with pytest.raises(CheckpointError, match=r"unknown key generator\.source_network_params\.gate"):
+        read(tmp_path, {"generator": values})
+    with pytest.raises(CheckpointError, match=r"generator is 'sifigan', expected a mapping"):
+        read(tmp_path, {"generator": "sifigan"})
+
+
 BAD_VALUES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "target": (
         lambda v: v.update(_target_="sifigan.models.HiFiGANGenerator"),
@@ -50,9 +103,18 @@ BAD_VALUES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     ),
     "direct": (lambda v: v.update(_target_="sifigan.models.SiFiGANDirectGenerator"), r"_target_ is .*Direct"),
     "no-target": (lambda v: v.pop("_target_"), r"_target_ is missing"),
-    "whole-config": (
-        lambda v: (inner := dict(v), v.clear(), v.update(generator=inner)),
-        r"_target_ is missing.*write the part under generator: into a file of its own",
+    "nnsvs-48-khz": (
+        lambda v: v.update(upsample_scales=[5, 4, 4, 3], upsample_kernel_sizes=[10, 8, 8, 6], in_channels=65),
+        r"upsample_scales is \[5, 4, 4, 3\], a hop of 240 samples \(NNSVS and ENUNU write such voices, at 48 kHz\), "
+        r"expected a hop of 120, as \[5, 4, 3, 2\] has: only voices of 24 kHz are served",
+    ),
+    "other-hop": (
+        lambda v: v.update(upsample_scales=[8, 8, 2, 2], upsample_kernel_sizes=[16, 16, 4, 4]),
+        r"upsample_scales is \[8, 8, 2, 2\], a hop of 256 samples, expected a hop of 120",
+    ),
+    "usfgan": (
+        lambda v: v.update(_target_="nnsvs.usfgan.models.generator.USFGANGenerator", aux_context_window=2),
+        r"aux_context_window is 2: this is the generator of uSFGAN, another network",
     ),
     "no-in-channels": (lambda v: v.pop("in_channels"), r"in_channels is missing, expected a whole number above zero"),
     "interpolation": (lambda v: v.update(in_channels="${data.width}"), r"in_channels is '\$\{data\.width\}', expected"),

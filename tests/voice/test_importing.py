@@ -4,13 +4,12 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from sifigan_triton.network.generator import Generator
+from sifigan_triton.voice import CheckpointError
 from sifigan_triton.voice.folder import load_voice
-from sifigan_triton.voice.importing import CheckpointError, import_voice, read_statistics
-from sifigan_triton.voice.safe_pickle import load_scalers
+from sifigan_triton.voice.importing import import_voice
 from tests.public_files import SMALL, STATS, PublicFiles, other_config, write_public_files
 
 
@@ -20,6 +19,7 @@ def files(tmp_path: Path) -> PublicFiles:
 
 
 def run_import(files: PublicFiles, output: Path, **options: Any) -> Generator:
+    options = {"pd_indexing": "reflect"} | options
     import_voice(files.checkpoint, files.stats, files.generator_yaml, output, **options)
     return load_voice(output)[1]
 
@@ -42,7 +42,9 @@ def test_voice_holds_statistics_origin_and_steps(files: PublicFiles, tmp_path: P
 
 
 def test_card_says_that_the_licence_is_missing(files: PublicFiles, tmp_path: Path) -> None:
-    import_voice(files.checkpoint, files.stats, files.generator_yaml, tmp_path / "voice", name="Ritsu")
+    import_voice(
+        files.checkpoint, files.stats, files.generator_yaml, tmp_path / "voice", pd_indexing="zero", name="Ritsu"
+    )
     card = (tmp_path / "voice" / "README.md").read_text()
     assert card.startswith("# Ritsu\n")
     assert "Not stated. The imported files carry no licence" in card
@@ -66,38 +68,6 @@ def test_statistics_must_fit_the_generator(files: PublicFiles, tmp_path: Path) -
     files.edit_yaml(lambda values: values.update(in_channels=44))
     with pytest.raises(CheckpointError, match=r"mcep has 40 coefficients and bap 3, 43 together.*in_channels = 44"):
         run_import(files, tmp_path / "voice")
-
-
-BAD_SCALERS: dict[str, tuple[dict[str, Any], str]] = {
-    "not-fitted": (
-        {"mean_": None},
-        r"stats\.joblib: bap\.mean_ is no row of numbers, expected a StandardScaler fitted",
-    ),
-    "rank": ({"scale_": np.ones((1, 3))}, r"bap\.scale_ is no row of numbers"),
-    "nan": ({"mean_": np.array([0.0, np.nan, 0.0])}, r"bap\.mean_\[1\] is nan, expected a finite number"),
-    "infinite": ({"scale_": np.array([1.0, 1.0, np.inf])}, r"bap\.scale_\[2\] is inf, expected a finite number"),
-    "zero": ({"scale_": np.array([1.0, 0.0, 1.0])}, r"bap: statistics hold a scale that is not positive"),
-    "lengths": ({"scale_": np.ones(2)}, r"bap: statistics have 3 means and 2 scales"),
-    "without-mean": ({"with_mean": False}, r"bap\.with_mean is False, expected True"),
-    "without-scale": ({"with_std": False}, r"bap\.with_std is False, expected True"),
-}
-
-
-@pytest.mark.parametrize(("attributes", "message"), BAD_SCALERS.values(), ids=BAD_SCALERS.keys())
-def test_bad_scaler_is_refused(monkeypatch: pytest.MonkeyPatch, attributes: dict[str, Any], message: str) -> None:
-    scalers = load_scalers(STATS)
-    scalers["bap"] |= attributes
-    monkeypatch.setattr("sifigan_triton.voice.importing.load_scalers", lambda _: scalers)
-    with pytest.raises(CheckpointError, match=message):
-        read_statistics(STATS, SMALL)
-
-
-def test_missing_scaler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sifigan_triton.voice.importing.load_scalers", lambda _: {"f0": {}})
-    with pytest.raises(
-        CheckpointError, match=r"mcep is missing \(found f0\), expected StandardScalers of mcep and bap"
-    ):
-        read_statistics(STATS, SMALL)
 
 
 def test_dense_factors_must_fit_the_scales(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import gzip
 import lzma
 import os
 import pickle
+import re
 import sys
 import zlib
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from sifigan_triton.voice import CheckpointError
 from sifigan_triton.voice.safe_pickle import MAX_BYTES, load_scalers
@@ -154,3 +156,25 @@ def test_file_that_grows_without_end_is_refused(tmp_path: Path) -> None:
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"absent\.joblib: No such file or directory"):
         load_scalers(tmp_path / "absent.joblib")
+
+
+def test_another_file_is_told_from_a_statistics_file(tmp_path: Path, scaler_class: type[Any]) -> None:
+    scaler = scaler_class()
+    vars(scaler).update(mean_=np.zeros(3))
+    torch.save({"model": {}}, tmp_path / "checkpoint.pkl")
+    np.save(tmp_path / "in_vocoder_scaler_mean.npy", np.zeros(67))
+    (tmp_path / "stats.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+    (tmp_path / "std.pkl").write_bytes(pickle.dumps(np.zeros(3)))
+    (tmp_path / "scaler.pkl").write_bytes(pickle.dumps(scaler))
+    (tmp_path / "numbers.pkl").write_bytes(pickle.dumps({"mcep": [1.0]}))
+    wanted = r".* expected the \.joblib file that the public compute_statistics script writes \(data\.stats in the "
+    for name, what in {
+        "checkpoint.pkl": "a PyTorch checkpoint, or another zip archive",
+        "in_vocoder_scaler_mean.npy": "a single NumPy array",
+        "stats.h5": "an HDF5 file",
+        "std.pkl": "holds a single NumPy array",
+        "scaler.pkl": "holds a single StandardScaler",
+        "numbers.pkl": "holds a dictionary without StandardScalers",
+    }.items():
+        with pytest.raises(CheckpointError, match=rf"{re.escape(name)}: {what},{wanted}"):
+            load_scalers(tmp_path / name)

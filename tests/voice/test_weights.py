@@ -83,6 +83,18 @@ def test_unused_layers_are_dropped_and_may_be_absent(files: PublicFiles) -> None
     assert all(torch.equal(with_unused[key], without[key]) for key in without)
 
 
+def test_prefix_of_data_parallel_training_is_read(files: PublicFiles) -> None:
+    plain = read_generator(files, SMALL).state_dict()
+
+    def wrap(state: dict[str, Tensor]) -> None:
+        for key in list(state):
+            state[f"module.{key}"] = state.pop(key)
+
+    files.edit_checkpoint(wrap)
+    wrapped = read_generator(files, SMALL).state_dict()
+    assert all(torch.equal(wrapped[key], value) for key, value in plain.items())
+
+
 def replace_tensor(key: str, value: Any) -> Callable[[dict[str, Any]], None]:
     return lambda state: state.update({key: value})
 

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import torch
 from tqdm import tqdm
 
+from postprocess import to_pcm16
 from preprocess.voice import AnalysisSettings
 from sifigan_triton.features.analysis import analyze
 from sifigan_triton.features.features import Features
@@ -150,7 +151,7 @@ def analyze_pair(
         int16 (T * 120,) and features of T frames.
 
     """
-    pcm = np.rint(waveform * 32767.0).astype(np.int16)
+    pcm = to_pcm16(waveform)
     standard = AnalysisSettings()
     settings = AnalysisSettings(
         f0_floor=max(standard.f0_floor, f0_range[0]), f0_ceiling=min(standard.f0_ceiling, f0_range[1])
