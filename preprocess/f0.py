@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from preprocess.voice import Voice
+from .voice import Voice
 
 LOWEST_FLOOR_HZ = 1.0
 """Lowest F0 that an engine can be built for."""

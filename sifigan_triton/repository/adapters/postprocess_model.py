@@ -4,7 +4,7 @@ from typing import Any
 
 import triton_python_backend_utils as pb_utils
 
-from postprocess import merge, to_pcm16
+from .postprocess import merge, to_pcm16
 
 
 class TritonPythonModel:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from preprocess import Repair, RequestError, Settings, Voice, preprocess
+from .preprocess import Repair, RequestError, Settings, Voice, preprocess
 
 
 class TritonPythonModel:
