@@ -1,5 +1,6 @@
 """Features -> excitation, offsets and windows. NumPy only, so that the package can be staged into a Triton model."""
 
+from .interfaces import interface_of
 from .older_tensors import preprocess_tensors
 from .pipeline import condition, preprocess
 from .repair import Repair
@@ -8,4 +9,14 @@ from .validate import RequestError
 from .voice import Voice
 from .windows import Windows
 
-__all__ = ["Repair", "RequestError", "Settings", "Voice", "Windows", "condition", "preprocess", "preprocess_tensors"]
+__all__ = [
+    "Repair",
+    "RequestError",
+    "Settings",
+    "Voice",
+    "Windows",
+    "condition",
+    "interface_of",
+    "preprocess",
+    "preprocess_tensors",
+]

@@ -20,6 +20,7 @@ from .validate import RequestError, check_length, check_repair
 from .windows import Windows, split
 
 EXCITATION, FEATURES, FACTORS = "INPUT__0", "INPUT__1", "INPUT__2"
+WAVEFORM = "OUTPUT__0"
 
 Array = npt.NDArray[np.float32]
 

@@ -15,11 +15,12 @@ from postprocess import merge
 from preprocess import condition, preprocess
 from sifigan_triton.build.build import BuildError, BuildOptions, build
 from sifigan_triton.build.engine_maker import EngineMaker
+from sifigan_triton.build.manifest import read_manifest
 from sifigan_triton.build.tensorrt.manifest import Gpu, Machine
 from sifigan_triton.network import export
 from sifigan_triton.quality import snr_db
-from sifigan_triton.repository.configs import window_tensors
 from sifigan_triton.repository.engine_kinds import ENGINES
+from sifigan_triton.repository.model_config import window_tensors
 from sifigan_triton.repository.runtimes import load_engine
 from sifigan_triton.voice.folder import load_voice, save_voice
 from tests.small_build import BF16, ONNX, OPENVINO, contents, leftovers
@@ -59,6 +60,16 @@ def test_build_writes_a_complete_repository(real_build: tuple[BuildOptions, list
     assert {str(path.relative_to(options.output)) for path in written} == files
     assert files >= {"preprocess-dynamic/1/preprocess/__init__.py", "sifigan/1/README", f"{ONNX.ensemble}/1/README"}
     assert leftovers(options.output) == []
+
+
+def test_first_steps_and_engines_are_of_one_voice_and_window(
+    real_build: tuple[BuildOptions, list[str], list[Path]],
+) -> None:
+    options = real_build[0]
+    for kind, keys in ((OPENVINO, 5), (ONNX, 2)):
+        engine, step = (read_manifest(options.output / model / "1") for model in (kind.model, kind.first_step))
+        assert len(step) == keys
+        assert step.items() <= engine.items()
 
 
 def test_build_reports_the_plan_and_the_check(real_build: tuple[BuildOptions, list[str], list[Path]]) -> None:

@@ -52,7 +52,8 @@ def test_compose_follows_its_schema() -> None:
 
 def test_what_the_image_runs_needs_no_newer_python_than_it_has() -> None:
     """Release 24.10 has Python 3.10; the project itself needs 3.11."""
-    adapters = [ROOT / "sifigan_triton" / "adapters" / f"{name}_model.py" for name in ("preprocess", "postprocess")]
+    staged = ROOT / "sifigan_triton" / "repository" / "adapters"
+    adapters = [staged / f"{name}_model.py" for name in ("preprocess", "postprocess")]
     copied = [ROOT / path for path in copied_paths(DOCKERFILE.split(" AS serve")[1]) if path.endswith(".py")]
     files = [ROOT / "preprocess", ROOT / "postprocess", *adapters, *copied]
     lint("vermin", "--target=3.10-", "--violations", "--no-tips", *files)

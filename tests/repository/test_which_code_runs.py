@@ -5,17 +5,17 @@ from __future__ import annotations
 import sys
 import sysconfig
 import venv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-import postprocess
-import preprocess
+from preprocess import condition
 from sifigan_triton.client.client import SifiganClient
-from sifigan_triton.repository.configs import render_configs
 from sifigan_triton.repository.engine_kinds import ENGINES
-from sifigan_triton.repository.staging import stage_model, stage_package
+from sifigan_triton.repository.model_plan import plan_models
+from sifigan_triton.repository.staging import stage_model
 from sifigan_triton.server.triton_server import TritonServer
 from tests.small_voice import random_features, small_settings, small_voice
 
@@ -38,18 +38,10 @@ class Engine:
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
-    configs = render_configs(SETTINGS, [KIND], KIND)
-    for name, adapter, package in (
-        ("preprocess", "preprocess_model.py", preprocess),
-        ("postprocess", "postprocess_model.py", postprocess),
-    ):
-        version = stage_model(folder, name, configs[name], adapter)
-        stage_package(version, package)
-        (version / "voice.json").write_text(VOICE.to_json(), encoding="utf-8")
-    version = stage_model(folder, KIND.model, configs[KIND.model], "engine_model.py")
     first = SETTINGS.halo * VOICE.hop_size
-    (version / "runtime.py").write_text(RUNTIME % (first, first + SETTINGS.window * VOICE.hop_size), encoding="utf-8")
-    stage_model(folder, "sifigan", configs["sifigan"], None)
+    runtime = RUNTIME % (first, first + SETTINGS.window * VOICE.hop_size)
+    for plan in plan_models(SETTINGS, "", [KIND], KIND):
+        stage_model(folder, replace(plan, files={"runtime.py": runtime}) if plan.name == KIND.model else plan)
     return folder
 
 
@@ -84,5 +76,5 @@ def test_other_modules_of_the_same_names_are_not_taken(
         SifiganClient(server.http_url) as client,
     ):
         waveform = client.synthesize(f0, mcep, bap)
-    excitation, _, _ = preprocess.condition(f0, mcep, bap, VOICE)
+    excitation, _, _ = condition(f0, mcep, bap, VOICE)
     np.testing.assert_array_equal(waveform, excitation[0])

@@ -16,8 +16,8 @@ from sifigan_triton.build.options import BuildOptions
 from sifigan_triton.network.crop_plan import CropPlan, crop_plan
 from sifigan_triton.network.generator import Generator
 from sifigan_triton.network.stage_costs import stage_costs
-from sifigan_triton.repository.configs import window_tensors
 from sifigan_triton.repository.engine_kinds import EngineKind
+from sifigan_triton.repository.model_config import window_tensors
 from sifigan_triton.repository.runtimes import Engine, load_engine
 
 
