@@ -23,6 +23,7 @@ from benchmarks.older_interface import older_tensors
 from benchmarks.tracks import recordings
 from postprocess import merge, to_pcm16
 from preprocess import Settings, preprocess, preprocess_tensors
+from preprocess.f0 import raise_to_floor
 from preprocess.older_tensors import EXCITATION, FACTORS, FEATURES
 from sifigan_triton.build.options import BuildOptions
 from sifigan_triton.features.requests import Request
@@ -48,7 +49,7 @@ def of_length(frames: int, floor: float) -> Request:
     """Return the shipped recordings over and over, their F0 at or above the floor."""
     sung = recordings()
     f0, mcep, bap = (np.resize(values, (frames, *values.shape[1:])) for values in (sung.f0, sung.mcep, sung.bap))
-    return Request(np.where(f0 > 0.0, np.maximum(f0, np.float32(floor)), f0), mcep, bap)
+    return Request(raise_to_floor(f0, floor), mcep, bap)
 
 
 def steps(frames: int, settings: Settings, seeds: Iterator[int]) -> dict[str, Step]:

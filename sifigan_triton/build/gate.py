@@ -13,6 +13,7 @@ import torch
 
 from postprocess import merge
 from preprocess import Settings, condition
+from preprocess.f0 import raise_to_floor
 from preprocess.windows import Windows, split
 from sifigan_triton.features.requests import Request, read_requests
 from sifigan_triton.network.generator import Generator
@@ -59,7 +60,7 @@ def read_utterances(files: Sequence[Path], generator: Generator, settings: Setti
     for file in files:
         requests = read_requests(file)
         for number, request in enumerate(requests, start=1):
-            f0 = np.where(request.f0 > 0.0, np.maximum(request.f0, np.float32(settings.f0_floor)), np.float32(0.0))
+            f0 = raise_to_floor(request.f0, settings.f0_floor)
             name = file.stem if len(requests) == 1 else f"{file.stem} {number}"
             utterances.append(Utterance(name, replace(request, f0=f0), generator, settings))
     return utterances

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from preprocess import Settings, Voice, preprocess
-from preprocess.f0 import LOWEST_FLOOR_HZ, lowest_f0
+from preprocess.f0 import LOWEST_FLOOR_HZ, lowest_f0, raise_to_floor
 from preprocess.windows import Windows
 from sifigan_triton.features.features import Features
 from sifigan_triton.features.requests import Request, read_requests
@@ -51,8 +51,7 @@ class Distribution:
         F0 below the engine's floor is raised to it, as such requests count for their length all the same.
         """
         request = max(self.requests, key=lambda each: each.f0.size)
-        floor = np.float32(settings.f0_floor)
-        f0 = np.where(request.f0 > 0.0, np.maximum(request.f0, floor), np.float32(0.0))
+        f0 = raise_to_floor(request.f0, settings.f0_floor)
         repair = np.array([True])
         windows = preprocess(f0, request.mcep, request.bap, settings, repair=repair)
         picked = np.arange(count) % len(windows.bounds)
