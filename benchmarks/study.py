@@ -31,10 +31,9 @@ from sifigan_triton.measure.document import Section
 from sifigan_triton.measure.machine import describe_machine
 from sifigan_triton.measure.perf_analyzer import PerfResult, PerfSettings, run
 from sifigan_triton.network.engine_spec import EngineSpec
-from sifigan_triton.repository.configs import window_tensors
 from sifigan_triton.repository.engine_kinds import ENGINES, EngineKind
-from sifigan_triton.repository.servable import find_servable, read_manifest
-from sifigan_triton.repository.staging import VERSION
+from sifigan_triton.repository.model_config import window_tensors
+from sifigan_triton.repository.servable import VERSION, find_servable, read_manifest
 from sifigan_triton.server.triton_server import TritonServer
 from sifigan_triton.voice.folder import load_voice
 

@@ -1,11 +1,22 @@
 """Features -> excitation, offsets and windows. NumPy only, so that the package can be staged into a Triton model."""
 
-from preprocess.older_tensors import preprocess_tensors
-from preprocess.pipeline import condition, preprocess
-from preprocess.repair import Repair
-from preprocess.settings import Settings
-from preprocess.validate import RequestError
-from preprocess.voice import Voice
-from preprocess.windows import Windows
+from .interfaces import interface_of
+from .older_tensors import preprocess_tensors
+from .pipeline import condition, preprocess
+from .repair import Repair
+from .settings import Settings
+from .validate import RequestError
+from .voice import Voice
+from .windows import Windows
 
-__all__ = ["Repair", "RequestError", "Settings", "Voice", "Windows", "condition", "preprocess", "preprocess_tensors"]
+__all__ = [
+    "Repair",
+    "RequestError",
+    "Settings",
+    "Voice",
+    "Windows",
+    "condition",
+    "interface_of",
+    "preprocess",
+    "preprocess_tensors",
+]

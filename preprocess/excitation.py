@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from preprocess.noise import noise_of
-from preprocess.voice import Voice
+from .noise import noise_of
+from .voice import Voice
 
 BLOCK = 128
 """Frames that are made at once: all between the FP64 phase and the excitation then stays in the processor's cache."""

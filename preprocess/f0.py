@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 import numpy.typing as npt
 
-from preprocess.voice import Voice
+from .voice import Voice
+
+_F0 = TypeVar("_F0", npt.NDArray[np.float32], npt.NDArray[np.float64])
 
 LOWEST_FLOOR_HZ = 1.0
 """Lowest F0 that an engine can be built for."""
@@ -14,6 +18,12 @@ LOWEST_FLOOR_HZ = 1.0
 def lowest_f0(f0_floor: float) -> float:
     """Return the lowest F0 in Hz that a floor of `f0_floor` admits: one FP32 rounding below it."""
     return f0_floor * (1.0 - 2.0**-23)
+
+
+def raise_to_floor(f0: _F0, f0_floor: float) -> _F0:
+    """Return `f0`, float (T,) in Hz, with voiced frames below the floor raised to it; unvoiced ones stay 0."""
+    raised: _F0 = np.where(f0 > 0.0, np.maximum(f0, f0.dtype.type(f0_floor)), f0.dtype.type(0.0))
+    return raised
 
 
 def continuous_f0(f0: npt.NDArray[np.float32] | npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

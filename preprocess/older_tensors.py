@@ -13,13 +13,14 @@ from typing import NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from preprocess.f0 import LOWEST_FLOOR_HZ, lowest_f0, offsets_of_factors
-from preprocess.repair import Report, finite
-from preprocess.settings import Settings
-from preprocess.validate import RequestError, check_length, check_repair
-from preprocess.windows import Windows, split
+from .f0 import LOWEST_FLOOR_HZ, lowest_f0, offsets_of_factors
+from .repair import Report, finite
+from .settings import Settings
+from .validate import RequestError, check_length, check_repair
+from .windows import Windows, split
 
 EXCITATION, FEATURES, FACTORS = "INPUT__0", "INPUT__1", "INPUT__2"
+WAVEFORM = "OUTPUT__0"
 
 Array = npt.NDArray[np.float32]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from preprocess.excitation import make_excitation
-from preprocess.f0 import continuous_f0, tap_offsets
-from preprocess.repair import Report, finite
-from preprocess.settings import Settings
-from preprocess.validate import (
+from .excitation import make_excitation
+from .f0 import continuous_f0, tap_offsets
+from .repair import Report, finite
+from .settings import Settings
+from .validate import (
     check_f0,
     check_f0_factor,
     check_normalised,
@@ -18,8 +18,8 @@ from preprocess.validate import (
     check_seed,
     check_shapes,
 )
-from preprocess.voice import Voice
-from preprocess.windows import Windows, split
+from .voice import Voice
+from .windows import Windows, split
 
 
 def preprocess(

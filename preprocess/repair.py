@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from preprocess.validate import RequestError
+from .validate import RequestError
 
 LONGEST_LIST = 8
 """Runs of frames that a message names before it only counts the rest."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from preprocess.voice import Voice
+from .voice import Voice
 
 
 @dataclass(frozen=True)

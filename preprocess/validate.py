@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from preprocess.f0 import LOWEST_FLOOR_HZ, lowest_f0
-from preprocess.settings import Settings
+from .f0 import LOWEST_FLOOR_HZ, lowest_f0
+from .settings import Settings
 
 
 class RequestError(ValueError):

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 PdIndexing = Literal["reflect", "zero"]
+VOICE_FILE = "voice.json"
+"""File of the constants, in a voice's folder and beside the models that need them."""
 
 
 class VoiceError(ValueError):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from preprocess.settings import Settings
+from .settings import Settings
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from pathlib import Path
 
-import postprocess
-import preprocess
 from preprocess import Settings
 from sifigan_triton.build.engine_builder import TIMING_CACHE, EngineBuilder, EngineMaker, GateError
 from sifigan_triton.build.manifest import made_from, up_to_date, write_manifest
@@ -16,20 +13,12 @@ from sifigan_triton.build.options import BuildError, BuildOptions
 from sifigan_triton.network.engine_spec import EngineSpec
 from sifigan_triton.network.precision import check_groups
 from sifigan_triton.network.stage_costs import format_plan
-from sifigan_triton.repository.configs import render_configs
 from sifigan_triton.repository.engine_kinds import ENGINES
-from sifigan_triton.repository.runtimes import runtime_file
-from sifigan_triton.repository.servable import MANIFEST_FILE, read_manifest
-from sifigan_triton.repository.staging import (
-    VERSION,
-    publish,
-    stage_ensemble,
-    stage_model,
-    stage_package,
-    staging_folder,
-)
+from sifigan_triton.repository.model_plan import plan_models
+from sifigan_triton.repository.servable import VERSION, read_manifest
+from sifigan_triton.repository.staging import publish, stage_model, staging_folder
 from sifigan_triton.repository.tensorrt_plan import problems, read_machine
-from sifigan_triton.voice.folder import VOICE_FILE, load_voice, voice_hash
+from sifigan_triton.voice.folder import load_voice, voice_hash
 
 __all__ = ["BuildError", "BuildOptions", "GateError", "build"]
 
@@ -85,27 +74,9 @@ def _stage_engines(options: BuildOptions, spec: EngineSpec, staging: Path) -> No
 
 def _stage_models(options: BuildOptions, settings: Settings, staging: Path) -> None:
     """Make every model folder but for the engines' own files."""
-    configs = render_configs(settings, options.engines, options.default, options.platform)
-    for name, config in configs.items():
-        engine = next((kind for kind in options.engines if kind.model == name), None)
-        if name.startswith("preprocess"):
-            adapter = "preprocess_tensors_model.py" if name == "preprocess-tensors" else "preprocess_model.py"
-            version = stage_model(staging, name, config, adapter)
-            stage_package(version, preprocess)
-            (version / VOICE_FILE).write_text(settings.voice.to_json(), encoding="utf-8")
-            facts: dict[str, object] = {"voice": settings.voice.name, "voice_sha256": voice_hash(options.voice)}
-            if name != "preprocess-dynamic" and (name == "preprocess" or options.default.static):
-                facts |= {"window": settings.window, "halo": settings.halo, "f0_floor": settings.f0_floor}
-            (version / MANIFEST_FILE).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-        elif name == "postprocess":
-            stage_package(stage_model(staging, name, config, "postprocess_model.py"), postprocess)
-        elif engine is None:
-            stage_ensemble(staging, name, config)
-        elif options.platform == "wheel":
-            version = stage_model(staging, name, config, "engine_model.py")
-            shutil.copyfile(runtime_file(engine.runtime), version / "runtime.py")
-        else:
-            stage_model(staging, name, config, None)
+    voice_sha256 = voice_hash(options.voice)
+    for plan in plan_models(settings, voice_sha256, options.engines, options.default, options.platform):
+        stage_model(staging, plan)
 
 
 def _warn_of_others(options: BuildOptions, settings: Settings) -> None:

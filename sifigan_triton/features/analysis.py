@@ -18,6 +18,7 @@ import pyworld
 from numpy.typing import NDArray
 from scipy.signal import firwin, lfilter
 
+from preprocess.f0 import raise_to_floor
 from preprocess.repair import bad_frames, repair
 from preprocess.voice import AnalysisSettings, GeneratorConfig, Voice
 from sifigan_triton.features.audio import read_audio
@@ -82,7 +83,7 @@ def analyze(waveform: NDArray[np.float64], sample_rate: int, settings: AnalysisS
         signal, sample_rate, f0_floor=settings.f0_floor, f0_ceil=settings.f0_ceiling, frame_period=frame_period_ms
     )
     # Harvest's smoothing may end a few Hz below the floor that it was given; an engine of that floor would refuse it.
-    f0 = np.where(f0 > 0.0, np.maximum(f0, settings.f0_floor), 0.0)
+    f0 = raise_to_floor(f0, settings.f0_floor)
     fft_size = pyworld.get_cheaptrick_fft_size(sample_rate)  # 1024 at 24 kHz, for any F0 floor
     spectrum = pyworld.cheaptrick(signal, f0, times, sample_rate, fft_size=fft_size)  # (T, fft_size / 2 + 1) power
     aperiodicity = pyworld.d4c(signal, f0, times, sample_rate, fft_size=fft_size)  # (T, fft_size / 2 + 1)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from preprocess import Voice
+from preprocess.f0 import raise_to_floor
 from sifigan_triton.features.features import Features
 from sifigan_triton.files import project_file
 
@@ -32,7 +33,7 @@ class Request:
 
     def raised_to(self, f0_floor: float) -> Request:
         """Return the request with F0 below `f0_floor` Hz raised to it, so that engines of that floor take it."""
-        return replace(self, f0=np.where(self.f0 > 0.0, np.maximum(self.f0, np.float32(f0_floor)), np.float32(0.0)))
+        return replace(self, f0=raise_to_floor(self.f0, f0_floor))
 
 
 def measurement_file(name: str) -> Path:

@@ -10,12 +10,13 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from preprocess import Settings, Voice, preprocess
+from preprocess.voice import VOICE_FILE
 from sifigan_triton.features.requests import Request
 from sifigan_triton.measure.load import Sample
-from sifigan_triton.repository.configs import preprocess_model, window_tensors
 from sifigan_triton.repository.engine_kinds import EngineKind
+from sifigan_triton.repository.model_config import window_tensors
 from sifigan_triton.repository.runtimes import load_engine
-from sifigan_triton.repository.staging import VERSION
+from sifigan_triton.repository.servable import VERSION
 
 
 def read_settings(repository: Path, kind: EngineKind) -> Settings:
@@ -25,10 +26,10 @@ def read_settings(repository: Path, kind: EngineKind) -> Settings:
         OSError: if the engine is not built there.
 
     """
-    folder = repository / preprocess_model(kind)
+    folder = repository / kind.first_step
     config = text_format.Parse((folder / "config.pbtxt").read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
     parameters = {key: value.string_value for key, value in config.parameters.items()}
-    return Settings.from_parameters(Voice.load(folder / VERSION / "voice.json"), parameters)
+    return Settings.from_parameters(Voice.load(folder / VERSION / VOICE_FILE), parameters)
 
 
 class BareEngine:

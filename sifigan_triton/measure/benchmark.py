@@ -20,7 +20,7 @@ from sifigan_triton.measure.run import Bench, Schedule
 from sifigan_triton.measure.table import format_table
 from sifigan_triton.measure.workload import make_workload
 from sifigan_triton.repository.engine_kinds import ENGINES, EngineKind
-from sifigan_triton.repository.staging import VERSION
+from sifigan_triton.repository.servable import VERSION
 from sifigan_triton.server.triton_server import TritonServer
 
 PACKAGES = ("torch", "onnxruntime", "openvino", "nvidia-pytriton", "tritonclient")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from preprocess.f0 import raise_to_floor
 from sifigan_triton.features.requests import Request
 
 
@@ -54,6 +55,5 @@ def make_workload(source: Request, lengths: Sequence[int], f0_floor: float) -> W
         f0, mcep, bap = (
             np.take(values, np.arange(frames), axis=0, mode="wrap") for values in (source.f0, source.mcep, source.bap)
         )
-        raised = np.where(f0 > 0.0, np.maximum(f0, np.float32(f0_floor)), np.float32(0.0)).astype(np.float32)
-        requests.append(Request(raised, mcep, bap))
+        requests.append(Request(raise_to_floor(f0, f0_floor), mcep, bap))
     return Workload(str(lengths[0]) if len(lengths) == 1 else "mixed", tuple(requests))

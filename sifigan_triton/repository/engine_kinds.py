@@ -56,6 +56,11 @@ class EngineKind:
         return f"sifigan-ensemble-{self.name}"
 
     @property
+    def first_step(self) -> str:
+        """Name of the Triton model that makes its inputs from the features of a request."""
+        return "preprocess" if self.static else "preprocess-dynamic"
+
+    @property
     def static(self) -> bool:
         """Whether it takes static windows."""
         return RUNTIMES[self.runtime].static

@@ -9,12 +9,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 
 from sifigan_triton.repository import adapters
-
-VERSION = "1"
-"""Triton's version folder of every model."""
+from sifigan_triton.repository.model_plan import ModelPlan
+from sifigan_triton.repository.servable import VERSION
 
 
 @contextmanager
@@ -39,40 +37,30 @@ def staging_folder(output: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def stage_model(folder: Path, name: str, config: str, adapter: str | None) -> Path:
-    """Make the folder of one model with its `config.pbtxt` and, if it has one, its `model.py`.
+def stage_model(folder: Path, plan: ModelPlan) -> Path:
+    """Make the folder of one model.
 
     Args:
         folder: where to make it.
-        name: the model's name.
-        config: text of its `config.pbtxt`.
-        adapter: file in `sifigan_triton/adapters` that becomes its `model.py`; None for a model of another backend.
+        plan: what it holds.
 
     Returns:
         The model's version folder.
 
     """
-    version = folder / name / VERSION
+    version = folder / plan.name / VERSION
     version.mkdir(parents=True, exist_ok=True)
-    (folder / name / "config.pbtxt").write_text(config, encoding="utf-8")
-    if adapter is not None:
-        shutil.copyfile(Path(adapters.__path__[0]) / adapter, version / "model.py")
+    (folder / plan.name / "config.pbtxt").write_text(plan.config_text, encoding="utf-8")
+    if plan.adapter is not None:
+        shutil.copyfile(Path(adapters.__path__[0]) / plan.adapter, version / "model.py")
+    for package in plan.packages:
+        target = version / package.__name__
+        target.mkdir()
+        for file in sorted(Path(package.__path__[0]).glob("*.py")):
+            shutil.copyfile(file, target / file.name)
+    for name, text in plan.files.items():
+        (version / name).write_text(text, encoding="utf-8")
     return version
-
-
-def stage_ensemble(folder: Path, name: str, config: str) -> None:
-    """Make the folder of an ensemble: Triton loads no model without a version folder, not even an ensemble."""
-    version = stage_model(folder, name, config, None)
-    (version / "README").write_text("An ensemble has no files, and object stores have no empty folders.\n")
-
-
-def stage_package(version: Path, package: ModuleType) -> None:
-    """Copy a pure package into a model that uses it: a model folder must work alone."""
-    source = Path(package.__path__[0])
-    target = version / source.name
-    target.mkdir()
-    for file in sorted(source.glob("*.py")):
-        shutil.copyfile(file, target / file.name)
 
 
 def publish(staging: Path, output: Path) -> list[Path]:

@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 from torch import nn
 
+from preprocess.voice import VOICE_FILE as VOICE_FILE
 from preprocess.voice import GeneratorConfig, PdIndexing, Statistics, Voice, VoiceError
 from sifigan_triton.files import atomic_file, file_hash
 from sifigan_triton.network.generator import Generator
 
-VOICE_FILE = "voice.json"
 WEIGHTS_FILE = "generator.safetensors"
 CARD_FILE = "README.md"
 

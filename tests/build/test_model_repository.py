@@ -19,9 +19,10 @@ from sifigan_triton.build.engine_builder import EngineMaker
 from sifigan_triton.build.model_repository import BuildError, BuildOptions, build
 from sifigan_triton.network import export
 from sifigan_triton.quality import snr_db
-from sifigan_triton.repository.configs import window_tensors
 from sifigan_triton.repository.engine_kinds import ENGINES
+from sifigan_triton.repository.model_config import window_tensors
 from sifigan_triton.repository.runtimes import load_engine
+from sifigan_triton.repository.servable import find_servable, read_manifest
 from sifigan_triton.repository.tensorrt_plan import Gpu, Machine
 from sifigan_triton.voice.folder import load_voice, save_voice
 from tests.small_build import BF16, ONNX, OPENVINO, contents, leftovers, logged
@@ -83,6 +84,16 @@ def test_verbose_build_shows_the_plan_and_the_table_of_the_gate(options: BuildOp
     for part in ("window 32 frames, f0_floor 400 Hz, halo", "over no halo", "glide from the floor", "snr dB"):
         assert part in text
     assert "noise" not in text  # the glide is of seeded features: it says nothing about the voice
+
+
+def test_first_steps_and_engines_are_of_one_voice_and_window(
+    real_build: tuple[BuildOptions, list[str], list[Path]],
+) -> None:
+    options = real_build[0]
+    for kind, keys in ((OPENVINO, 5), (ONNX, 2)):
+        engine, step = (read_manifest(options.output / model / "1") for model in (kind.model, kind.first_step))
+        assert len(step) == keys
+        assert step.items() <= engine.items()
 
 
 def test_built_repository_synthesises(real_build: tuple[BuildOptions, list[str], list[Path]]) -> None:
@@ -217,6 +228,20 @@ def test_engine_of_an_earlier_build_is_pointed_out(
         f"{BF16.model} is of an earlier build with another window and f0_floor: build it with --engine openvino-bf16 "
         f"or remove {options.output / BF16.model}"
     ]
+
+
+def test_an_engine_of_another_voice_is_not_served(options: BuildOptions, exports: list[str], tmp_path: Path) -> None:
+    """Voice A with two engines, then voice B with one: the other one must not stand behind B's statistics."""
+    build(replace(options, engines=(BF16, OPENVINO)))
+    assert find_servable(options.output).left_out == {}
+    voice, generator = small_voice()
+    save_voice(tmp_path / "b", replace(voice, name="b", sine_amp=0.2), generator, "# Card\n")
+    build(replace(options, voice=tmp_path / "b"))
+    servable = find_servable(options.output)
+    assert servable.left_out.keys() == {BF16.model, BF16.ensemble}
+    assert "it was built with voice small" in servable.left_out[BF16.model]
+    assert "preprocess in front of it has voice b" in servable.left_out[BF16.model]
+    assert "sifigan" in servable.models
 
 
 def test_engine_is_judged_again_when_what_judges_it_changes(options: BuildOptions, exports: list[str]) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from math import prod
 from pathlib import Path
 
-from sifigan_triton.repository.configs import request_tensors
+from sifigan_triton.repository.ensemble_config import request_tensors
 from sifigan_triton.repository.model_config import FP32, Tensor, engine_output, window_tensors
 from sifigan_triton.server.triton_server import SHM_BYTES
-from tests.repository.test_configs import default_settings
+from tests.repository.test_model_plan import default_settings
 
 FRAMES = 4000
 

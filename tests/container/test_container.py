@@ -52,10 +52,8 @@ def test_compose_follows_its_schema() -> None:
 
 def test_what_the_image_runs_needs_no_newer_python_than_it_has() -> None:
     """Release 26.08 has Python 3.12, 24.10 has 3.10; the project itself needs 3.11."""
-    adapters = [
-        ROOT / "sifigan_triton" / "repository" / "adapters" / f"{name}_model.py"
-        for name in ("preprocess", "postprocess")
-    ]
+    staged = ROOT / "sifigan_triton" / "repository" / "adapters"
+    adapters = [staged / f"{name}_model.py" for name in ("preprocess", "postprocess")]
     assert all(path.is_file() for path in adapters)
     copied = [ROOT / path for path in copied_paths(DOCKERFILE.split(" AS serve")[1]) if path.endswith(".py")]
     files = [ROOT / "preprocess", ROOT / "postprocess", *adapters, *copied]

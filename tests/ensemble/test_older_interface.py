@@ -15,8 +15,6 @@ import tritonclient.grpc
 import tritonclient.http
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-import postprocess
-import preprocess
 from benchmarks.older_interface import older_tensors, write
 from benchmarks.tracks import full_length, shipped, track_request
 from preprocess import Settings
@@ -26,10 +24,10 @@ from sifigan_triton.features.requests import Request
 from sifigan_triton.measure import perf_analyzer
 from sifigan_triton.measure.perf_analyzer import PerfSettings
 from sifigan_triton.quality import snr_db
-from sifigan_triton.repository.configs import render_configs
 from sifigan_triton.repository.engine_kinds import ENGINES, EngineKind
-from sifigan_triton.repository.older_interface import older_interface
-from sifigan_triton.repository.staging import stage_model, stage_package
+from sifigan_triton.repository.ensemble_config import older_ensemble_config
+from sifigan_triton.repository.model_plan import plan_models
+from sifigan_triton.repository.staging import stage_model
 from sifigan_triton.server.triton_server import TritonServer
 from tests.conftest import Deployment
 from tests.small_voice import random_features, small_settings, small_voice
@@ -38,12 +36,6 @@ from tests.toy_models import write_engine
 VOICE = small_voice()[0]
 SETTINGS = small_settings(VOICE, f0_floor=70.0)[0]
 STATIC, DYNAMIC = ENGINES["openvino-fp32"], ENGINES["onnx-fp32"]
-ADAPTERS = {
-    "preprocess": "preprocess_model.py",
-    "preprocess-dynamic": "preprocess_model.py",
-    "preprocess-tensors": "preprocess_tensors_model.py",
-    "postprocess": "postprocess_model.py",
-}
 FRAMES = 40
 BOUND_DB = 110.0
 QUICK = PerfSettings(requests=3, windows=3, stability_percent=50.0, timeout_s=60.0)
@@ -81,13 +73,11 @@ class Connection:
 
 def stage(repository: Path, kind: EngineKind) -> None:
     """Write a repository around an engine that is a toy: a sum over each frame's inputs, on top of the excitation."""
-    configs = render_configs(SETTINGS, [kind], kind)
-    for name in {*ADAPTERS, "sifigan", "sifigan-tensors"} & set(configs):
-        version = stage_model(repository, name, configs[name], ADAPTERS.get(name))
-        if name in ADAPTERS:
-            stage_package(version, postprocess if name == "postprocess" else preprocess)
-            (version / "voice.json").write_text(VOICE.to_json())
-    write_engine(repository, kind.model, configs[kind.model], SETTINGS.halo if kind.static else 0)
+    for plan in plan_models(SETTINGS, "", [kind], kind):
+        if plan.name == kind.model:
+            write_engine(repository, plan.name, plan.config_text, SETTINGS.halo if kind.static else 0)
+        else:
+            stage_model(repository, plan)
 
 
 @pytest.fixture(scope="module", params=[STATIC, DYNAMIC], ids=["static", "dynamic"])
@@ -117,7 +107,7 @@ def sung(frames: int) -> Request:
 
 
 def test_the_batch_axis_is_that_of_the_older_engines() -> None:
-    config, _ = older_interface(SETTINGS, STATIC)
+    config = older_ensemble_config(SETTINGS, STATIC)
     assert (config.name, config.max_batch_size) == ("sifigan-tensors", 1)
     tensors = {tensor.name: list(tensor.dims) for tensor in (*config.input, *config.output)}
     assert tensors == {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from preprocess.f0 import continuous_f0, largest_offsets, lowest_f0, tap_offsets
+from preprocess.f0 import continuous_f0, largest_offsets, lowest_f0, raise_to_floor, tap_offsets
 from preprocess.voice import PdIndexing, Voice
 from tests.small_voice import small_voice
 
@@ -118,3 +118,14 @@ def test_largest_offsets_bound_every_admitted_f0(mode: PdIndexing, floor: float)
     bound = np.array(largest_offsets(voice, floor))
     assert (tap_offsets(admitted, voice) <= bound[:, None]).all()
     assert (tap_offsets(f0[:1], voice)[:, 0] >= bound - 1).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_voiced_frames_are_raised_to_the_floor(dtype: type[np.float32] | type[np.float64]) -> None:
+    given = np.array([0.0, 50.0, 70.1, 300.0, 0.0], dtype)
+    before = given.copy()
+    raised = raise_to_floor(given, 70.1)
+    np.testing.assert_array_equal(raised, np.array([0.0, 70.1, 70.1, 300.0, 0.0], dtype))
+    assert raised.dtype == dtype
+    assert (raised[raised > 0.0] >= lowest_f0(70.1)).all()
+    np.testing.assert_array_equal(given, before)

@@ -9,9 +9,13 @@ from pathlib import Path
 
 import pytest
 
-import postprocess
-import preprocess
-from sifigan_triton.repository.staging import publish, stage_ensemble, stage_model, stage_package, staging_folder
+from sifigan_triton.repository.engine_kinds import ENGINES
+from sifigan_triton.repository.model_plan import ModelPlan, plan_models
+from sifigan_triton.repository.staging import publish, stage_model, staging_folder
+from tests.small_voice import small_settings, small_voice
+
+KIND = ENGINES["openvino-fp32"]
+SETTINGS = small_settings(small_voice()[0])[0]
 
 PREPROCESS = """
 import sys
@@ -110,34 +114,37 @@ def test_published_file_is_replaced_not_rewritten(tmp_path: Path) -> None:
     assert target.read_text() == "new engine"
 
 
+def plan_of(name: str) -> ModelPlan:
+    return next(plan for plan in plan_models(SETTINGS, "", [KIND], KIND) if plan.name == name)
+
+
 def test_ensemble_gets_a_version_folder_that_object_stores_keep(tmp_path: Path) -> None:
-    stage_ensemble(tmp_path / "staging", "sifigan", 'name: "sifigan"')
+    plan = plan_of("sifigan")
+    stage_model(tmp_path / "staging", plan)
     publish(tmp_path / "staging", tmp_path / "output")
     assert any((tmp_path / "output" / "sifigan" / "1").iterdir())
-    assert (tmp_path / "output" / "sifigan" / "config.pbtxt").read_text() == 'name: "sifigan"'
+    assert (tmp_path / "output" / "sifigan" / "config.pbtxt").read_text() == plan.config_text
 
 
-@pytest.mark.parametrize("adapter", ["preprocess_model.py", "postprocess_model.py", "engine_model.py"])
-def test_adapter_becomes_model_py(tmp_path: Path, adapter: str) -> None:
-    version = stage_model(tmp_path, "m", "", adapter)
-    assert version == tmp_path / "m" / "1"
+@pytest.mark.parametrize("model", ["preprocess", "preprocess-tensors", "postprocess", KIND.model])
+def test_a_python_model_gets_its_adapter_as_model_py(tmp_path: Path, model: str) -> None:
+    version = stage_model(tmp_path, plan_of(model))
+    assert version == tmp_path / model / "1"
     assert "class TritonPythonModel" in (version / "model.py").read_text()
 
 
+def test_an_engine_of_the_container_has_nothing_but_its_file(tmp_path: Path) -> None:
+    (plan,) = (plan for plan in plan_models(SETTINGS, "", [KIND], KIND, "container") if plan.name == KIND.model)
+    assert list(stage_model(tmp_path, plan).iterdir()) == []
+
+
 def test_staged_packages_work_alone(tmp_path: Path) -> None:
-    versions = [stage_model(tmp_path, name, "", f"{name}_model.py") for name in ("preprocess", "postprocess")]
-    for version, package in zip(versions, (preprocess, postprocess), strict=True):
-        stage_package(version, package)
-    statistics = '{"name": "x", "mcep": {"mean": %s, "scale": %s}, "bap": {"mean": [0, 0, 0], "scale": [1, 1, 1]}}'
-    voice_file = write(versions[0] / "voice.json", statistics % ([0.0] * 40, [1.0] * 40))
-    assert run_isolated(PREPROCESS, tmp_path, versions[0], voice_file) == "(2, 43, 132)"
-    assert run_isolated(POSTPROCESS, tmp_path, versions[1]) == "(12,)"
+    first, last = (stage_model(tmp_path, plan_of(name)) for name in ("preprocess", "postprocess"))
+    assert run_isolated(PREPROCESS, tmp_path, first, first / "voice.json") == "(2, 43, 132)"
+    assert run_isolated(POSTPROCESS, tmp_path, last) == "(12,)"
 
 
 def test_staged_packages_hold_sources_only(tmp_path: Path) -> None:
-    names = ("preprocess", "postprocess")
-    versions = [stage_model(tmp_path, name, "", f"{name}_model.py") for name in names]
-    for version, package in zip(versions, (preprocess, postprocess), strict=True):
-        stage_package(version, package)
-    files = [path for version in versions for path in version.rglob("*") if path.is_file()]
+    versions = [stage_model(tmp_path, plan_of(name)) for name in ("preprocess", "postprocess")]
+    files = [path for version in versions for path in (version / version.parent.name).rglob("*") if path.is_file()]
     assert {path.suffix for path in files} == {".py"}

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from runtime import Engine
+
+from .runtime import Engine
 
 
 class TritonPythonModel:

@@ -1,23 +1,24 @@
-"""Triton model `preprocess`: features of one utterance -> the engine's batch of windows."""
+"""Triton models `preprocess*`: one utterance, through the interface that the model's inputs tell -> windows."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from preprocess import Repair, RequestError, Settings, Voice, preprocess
+from .preprocess import Repair, RequestError, Settings, Voice, interface_of
+from .preprocess.voice import VOICE_FILE
 
 
 class TritonPythonModel:
-    """Adapts `preprocess.preprocess` to Triton; a request that cannot be synthesised fails alone."""
+    """Adapts `preprocess.Interface.outputs` to Triton; a request that cannot be synthesised fails alone."""
 
     def initialize(self, args: dict[str, str]) -> None:
         """Read the voice's constants and the engine's window from the model folder."""
         config = json.loads(args["model_config"])
         values = {key: parameter["string_value"] for key, parameter in config["parameters"].items()}
-        self.settings = Settings.from_parameters(Voice.load(Path(__file__).with_name("voice.json")), values)
+        self.settings = Settings.from_parameters(Voice.load(Path(__file__).with_name(VOICE_FILE)), values)
+        self.interface = interface_of([tensor["name"] for tensor in config["input"]])
         self.outputs = [tensor["name"] for tensor in config["output"]]
         self.name = args["model_name"]
         self.metrics = pb_utils.MetricFamily(
@@ -34,13 +35,9 @@ class TritonPythonModel:
     def _respond(self, request: Any) -> Any:
         tensors = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
         try:
-            f0, mcep, bap = (tensors.get(name) for name in ("f0", "mcep", "bap"))
-            f0_factor, seed, repair = (tensors.get(name) for name in ("f0_factor", "seed", "repair"))
-            windows = preprocess(f0, mcep, bap, self.settings, f0_factor, seed, repair, self._report)
+            outputs = self.interface.outputs(tensors, self.settings, self._report)
         except RequestError as error:
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG))
-        samples = np.array([tensors["f0"].shape[0] * self.settings.voice.hop_size], np.int64)
-        outputs = {**vars(windows), "samples": samples}
         return pb_utils.InferenceResponse([pb_utils.Tensor(name, outputs[name]) for name in self.outputs])
 
     def _report(self, repair: Repair) -> None:

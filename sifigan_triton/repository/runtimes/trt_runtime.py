@@ -26,7 +26,10 @@ class Engine:
     """Runs the windows of a request as one batch; larger ones than the plan takes go through in pieces.
 
     Pinned host buffers and device buffers are allocated once, for the plan's largest batch: a CUDA graph replays the
-    very addresses that it was captured with.
+    very addresses that it was captured with. Each graph has an execution context of its own, whose shapes never change:
+    NVIDIA's TensorRT guide ("CUDA Graphs") calls it undefined to replay a graph whose context was modified after the
+    capture. The contexts share the memory of their activations, as that guide advises: all work is queued on one
+    stream, so that no two of them compute at a time.
     """
 
     def __init__(self, folder: Path, precision: str, inputs: Mapping[str, list[int]]) -> None:
@@ -47,9 +50,8 @@ class Engine:
                 "another GPU (its manifest.json says which): build "
                 "it again on this machine"
             )
-        self._context = self._engine.create_execution_context()
         self.stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        self._graphs: dict[int, torch.cuda.CUDAGraph | None] = {}
+        self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, Any] | None] = {}
         self._names = list(inputs)
         self.max_batch = int(self._engine.get_tensor_profile_shape(self._names[0], 0)[2][0])
         self._host: dict[str, torch.Tensor] = {}
@@ -59,7 +61,10 @@ class Engine:
             dtype = torch.int32 if self._engine.get_tensor_dtype(name).name == "INT32" else torch.float32
             self._host[name] = torch.empty(shape, dtype=dtype, pin_memory=True)
             self.buffers[name] = torch.empty(shape, dtype=dtype, device="cuda")
-            self._context.set_tensor_address(name, self.buffers[name].data_ptr())
+        size = max(int(self._engine.device_memory_size_v2), 1)  # bytes
+        self._activations = torch.empty(size, dtype=torch.uint8, device="cuda")
+        self._user_managed = trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        self._context = self._new_context()  # of the batches without a graph
 
     def run(self, windows: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
         """Compute a batch of windows."""
@@ -87,30 +92,46 @@ class Engine:
         """Queue the computation of the first `count` windows of the device's `buffers` on the `stream`."""
         graph = self._graph(count) if count in GRAPH_BATCHES else None
         if graph is None:
-            self._enqueue(count)
+            self._set_shapes(self._context, count)
+            self._enqueue(self._context)
         else:
             graph.replay()
 
-    def _enqueue(self, count: int) -> None:
+    def _new_context(self) -> Any:
+        """Return an execution context on the buffers and the memory that all contexts share."""
+        context = self._engine.create_execution_context(self._user_managed)
+        if context is None:
+            raise RuntimeError("TensorRT could not make an execution context; its log says why")
+        context.set_device_memory(self._activations.data_ptr(), self._activations.numel())
+        for name, buffer in self.buffers.items():
+            context.set_tensor_address(name, buffer.data_ptr())
+        return context
+
+    def _set_shapes(self, context: Any, count: int) -> None:
         for name in self._names:
-            self._context.set_input_shape(name, (count, *self.buffers[name].shape[1:]))
-        if not self._context.execute_async_v3(self.stream.cuda_stream):
-            raise RuntimeError(f"TensorRT could not run a batch of {count}; its log says why")
+            context.set_input_shape(name, (count, *self.buffers[name].shape[1:]))
+
+    def _enqueue(self, context: Any) -> None:
+        if not context.execute_async_v3(self.stream.cuda_stream):
+            raise RuntimeError("TensorRT could not run a batch of windows; its log says why")
 
     def _graph(self, count: int) -> torch.cuda.CUDAGraph | None:
         """Return the CUDA graph of a batch size; None if it cannot be captured, which is tried once."""
         if count not in self._graphs:
             self._graphs[count] = None
-            self._enqueue(count)  # TensorRT allocates on the first run of a shape, and a capture must not
+            context = self._new_context()
+            self._set_shapes(context, count)
+            self._enqueue(context)  # TensorRT allocates on the first run of a shape, and a capture must not
             self.stream.synchronize()
             graph = torch.cuda.CUDAGraph()
             try:
                 with torch.cuda.graph(graph, stream=self.stream):
-                    self._enqueue(count)
-                self._graphs[count] = graph
+                    self._enqueue(context)
+                self._graphs[count] = graph, context  # which lives as long as its graph
             except RuntimeError as error:
                 logger.warning("no CUDA graph for a batch of %d, it runs without: %s", count, error)
-        return self._graphs[count]
+        captured = self._graphs[count]
+        return None if captured is None else captured[0]
 
 
 def _plan_file(folder: Path) -> Path:

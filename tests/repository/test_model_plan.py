@@ -1,7 +1,9 @@
-"""The `config.pbtxt` files agree with each other, with the voice, and with what is committed."""
+"""The planned models agree with each other, with the voice, and with what is committed."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,14 +15,18 @@ from tritonclient.grpc import model_config_pb2 as pb
 from preprocess import Settings, Windows, preprocess
 from sifigan_triton.build.options import BuildOptions
 from sifigan_triton.network.crop_plan import crop_plan
-from sifigan_triton.repository.configs import HEADER, render_configs, request_tensors, window_tensors
 from sifigan_triton.repository.engine_kinds import ENGINES, PLATFORMS, EngineKind, Platform
+from sifigan_triton.repository.ensemble_config import request_tensors
+from sifigan_triton.repository.model_config import window_tensors
+from sifigan_triton.repository.model_plan import HEADER, ModelPlan, plan_models
 from sifigan_triton.voice.folder import random_voice
 from tests.small_voice import random_features, small_settings, small_voice
 
-REPOSITORY = Path(__file__).parents[2] / "model_repository"
+ROOT = Path(__file__).parents[2]
+REPOSITORY = ROOT / "model_repository"
 SMALL = small_settings(small_voice()[0])[0]
 KINDS = list(ENGINES.values())
+VOICE_SHA256 = 64 * "0"
 TYPES = {"float32": pb.TYPE_FP32, "int32": pb.TYPE_INT32, "int64": pb.TYPE_INT64}
 
 Dims = tuple[int, ...]
@@ -31,9 +37,17 @@ def parse(text: str) -> pb.ModelConfig:
     return text_format.Parse(text, pb.ModelConfig())
 
 
+def plans(
+    engines: Sequence[EngineKind] = KINDS,
+    default: str = "openvino-fp32",
+    platform: Platform = "wheel",
+    settings: Settings = SMALL,
+) -> dict[str, ModelPlan]:
+    return {plan.name: plan for plan in plan_models(settings, VOICE_SHA256, engines, ENGINES[default], platform)}
+
+
 def configs(default: str = "openvino-fp32", platform: Platform = "wheel") -> dict[str, pb.ModelConfig]:
-    rendered = render_configs(SMALL, KINDS, ENGINES[default], platform)
-    return {name: parse(text) for name, text in rendered.items()}
+    return {name: parse(plan.config_text) for name, plan in plans(KINDS, default, platform).items()}
 
 
 RENDERINGS = [
@@ -77,7 +91,9 @@ def test_every_model_has_a_config_under_its_name(rendered: dict[str, pb.ModelCon
 
 
 def test_text_says_where_it_comes_from() -> None:
-    assert all(text.startswith(HEADER) for text in render_configs(SMALL, KINDS, KINDS[0], "container").values())
+    assert all(plan.config_text.startswith(HEADER) for plan in plans().values())
+    pattern = HEADER.split(" change ")[1].split(",")[0]
+    assert {path.name for path in ROOT.glob(pattern)} >= {"model_config.py", "engine_config.py", "ensemble_config.py"}
 
 
 @pytest.mark.parametrize("rendered", RENDERINGS)
@@ -145,7 +161,7 @@ def test_native_backends(engine: str, backend: str, file: str, batch: int) -> No
 
 def test_tensorrt_gets_graphs_pinned_memory_and_batches_that_fit() -> None:
     settings = replace(SMALL, max_batch_size=6)
-    config = parse(render_configs(settings, KINDS, KINDS[0], "container")["sifigan-trt-fp16"])
+    config = plans(platform="container", settings=settings)["sifigan-trt-fp16"].config
     assert config.optimization.cuda.graphs
     assert config.optimization.input_pinned_memory.enable
     assert list(config.dynamic_batching.preferred_batch_size) == [1, 2, 4]
@@ -171,10 +187,10 @@ def test_only_bf16_asks_openvino_for_bf16() -> None:
 @pytest.mark.parametrize("engines", [["pt-fp32"], ["openvino-fp32"]], ids=["dynamic", "static"])
 def test_only_what_is_needed_is_rendered(platform: Platform, engines: list[str]) -> None:
     kind = ENGINES[engines[0]]
-    rendered = set(render_configs(SMALL, [kind], kind, platform))
-    preprocess_model = "preprocess" if kind.static else "preprocess-dynamic"
-    assert {"sifigan", kind.ensemble, kind.model, preprocess_model, "postprocess"} <= rendered
-    assert not {"preprocess", "preprocess-dynamic"} - {preprocess_model} & rendered
+    rendered = set(plans([kind], kind.name, platform))
+    first_step = "preprocess" if kind.static else "preprocess-dynamic"
+    assert {"sifigan", kind.ensemble, kind.model, first_step, "postprocess"} <= rendered
+    assert not {"preprocess", "preprocess-dynamic"} - {first_step} & rendered
 
 
 def test_absent_inputs_reach_preprocess_which_says_what_is_missing() -> None:
@@ -234,7 +250,7 @@ def committed() -> list[str]:
     return sorted(path.parent.name for path in REPOSITORY.glob("*/config.pbtxt"))
 
 
-DEFAULT_MODELS = sorted(render_configs(default_settings(), [ENGINES["openvino-fp32"]], ENGINES["openvino-fp32"]))
+DEFAULT_MODELS = sorted(plans([ENGINES["openvino-fp32"]]))
 
 
 def test_the_default_models_are_committed() -> None:
@@ -246,7 +262,17 @@ def test_committed_config_is_that_of_the_default_build(model: str) -> None:
     """On a CPU with BF16 the default build puts the BF16 engine behind the ensemble, and nothing else differs."""
     text = (REPOSITORY / model / "config.pbtxt").read_text(encoding="utf-8")
     renderings = [
-        render_configs(default_settings(), KINDS, ENGINES[engine])[model]
+        plans(default=engine, settings=default_settings())[model].config_text
         for engine in ("openvino-fp32", "openvino-bf16")
     ]
     assert text in renderings
+
+
+@pytest.mark.parametrize("kind", [ENGINES["openvino-fp32"], ENGINES["onnx-fp32"]], ids=["static", "dynamic"])
+def test_first_steps_tell_their_voice_and_window(kind: EngineKind) -> None:
+    planned = plans([kind], kind.name)
+    expected = {"voice": SMALL.voice.name, "voice_sha256": VOICE_SHA256}
+    if kind.static:
+        expected |= {"window": SMALL.window, "halo": SMALL.halo, "f0_floor": SMALL.f0_floor}
+    for name in (kind.first_step, "preprocess-tensors"):
+        assert json.loads(planned[name].files["manifest.json"]) == expected

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,9 @@ import tritonclient.grpc
 from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
 from preprocess import Settings
-from sifigan_triton.repository.configs import render_configs
 from sifigan_triton.repository.engine_kinds import ENGINES
 from sifigan_triton.repository.model_config import window_tensors
+from sifigan_triton.repository.model_plan import plan_models
 from sifigan_triton.repository.staging import stage_model
 from sifigan_triton.server.triton_server import TritonServer
 from tests.small_voice import small_voice
@@ -44,9 +45,8 @@ class Engine:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     folder = tmp_path_factory.mktemp("models")
-    config = render_configs(SETTINGS, [KIND], KIND)[KIND.model]
-    version = stage_model(folder, KIND.model, config, "engine_model.py")
-    (version / "runtime.py").write_text(RUNTIME, encoding="utf-8")
+    (plan,) = (plan for plan in plan_models(SETTINGS, "", [KIND], KIND) if plan.name == KIND.model)
+    stage_model(folder, replace(plan, files={"runtime.py": RUNTIME}))
     with TritonServer(folder, http_port=0, grpc_port=0, metrics_port=0) as running:
         yield running
 

@@ -1,0 +1,36 @@
+"""The outputs of `postprocess` by the names of their tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .merge import merge, to_pcm16
+
+WINDOWS, SAMPLES = "windows", "samples"
+"""Inputs."""
+WAVEFORM, WAVEFORM_ROW, PCM16 = "waveform", "waveform_row", "pcm16"
+
+
+def make_outputs(
+    windows: npt.NDArray[np.float32], samples: int, wanted: Collection[str]
+) -> dict[str, npt.NDArray[Any]]:
+    """Make the outputs that are asked for, and no other.
+
+    Args:
+        windows: float32 (n, 1, window * hop_size), in order.
+        samples: length of the utterance, T * hop_size.
+        wanted: names of the outputs.
+
+    Returns:
+        By name: `waveform` float32 (samples,), `waveform_row` the same as (1, samples), `pcm16` int16 (samples,).
+
+    """
+    waveform = merge(windows, samples)
+    made: dict[str, npt.NDArray[Any]] = {WAVEFORM: waveform, WAVEFORM_ROW: waveform[None]}  # views
+    if PCM16 in wanted:
+        made[PCM16] = to_pcm16(waveform)
+    return {name: values for name, values in made.items() if name in wanted}

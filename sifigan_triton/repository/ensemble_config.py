@@ -1,0 +1,150 @@
+"""The `config.pbtxt` of the ensembles and of the steps before and behind the engine.
+
+The older bare engines had `max_batch_size: 1`: their clients send a batch axis of 1 in front of every tensor, and
+perf_analyzer, whose files give the shapes without it, adds it by itself. The ensemble `sifigan-tensors` has it too, its
+first and last step have not: Triton drops a batch axis of 1 in front of a step without batching, takes the first axis
+of the windows for the engine's batch, and puts the batch axis in front of what `postprocess` returns, since its
+dimensions are those of the ensemble's output.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tritonclient.grpc import model_config_pb2 as pb
+
+from postprocess import outputs as response
+from preprocess import names, older_tensors
+from preprocess.f0 import LOWEST_FLOOR_HZ
+from preprocess.settings import Settings
+from sifigan_triton.repository.engine_kinds import EngineKind
+from sifigan_triton.repository.model_config import (
+    BOOL,
+    FP32,
+    INT16,
+    INT64,
+    Tensor,
+    add_tensors,
+    batched,
+    python_model,
+    window_tensors,
+)
+
+ENSEMBLE, OLDER_ENSEMBLE = "sifigan", "sifigan-tensors"
+OLDER_FIRST_STEP, LAST_STEP = "preprocess-tensors", "postprocess"
+
+_REPAIR = Tensor(names.REPAIR, BOOL, (1,), optional=True)
+_SAMPLES = Tensor(names.SAMPLES, INT64, (1,))
+_WAVEFORM, _PCM16 = Tensor(response.WAVEFORM, FP32, (-1,)), Tensor(response.PCM16, INT16, (-1,))
+_WAVEFORM_ROW = Tensor(response.WAVEFORM_ROW, FP32, (1, -1))
+
+
+def request_tensors(settings: Settings) -> list[Tensor]:
+    """Inputs of the ensemble, and so of `preprocess`.
+
+    The three features are required, yet declared optional: an ensemble answers a request that lacks a required input
+    with "unexpected deadlock", where `preprocess` can say what is missing.
+    """
+    voice = settings.voice
+    return [
+        Tensor(names.F0, FP32, (-1,), optional=True),
+        Tensor(names.MCEP, FP32, (-1, len(voice.mcep.mean)), optional=True),
+        Tensor(names.BAP, FP32, (-1, len(voice.bap.mean)), optional=True),
+        Tensor(names.F0_FACTOR, FP32, (1,), optional=True),
+        Tensor(names.SEED, INT64, (1,), optional=True),
+        _REPAIR,
+    ]
+
+
+def older_request_tensors(settings: Settings) -> list[Tensor]:
+    """Inputs of `sifigan-tensors`, without the batch axis; optional, so that its first step can say what is missing."""
+    return [
+        Tensor(older_tensors.EXCITATION, FP32, (1, -1), optional=True),
+        Tensor(older_tensors.FEATURES, FP32, (settings.voice.generator.in_channels, -1), optional=True),
+        Tensor(older_tensors.FACTORS, FP32, (len(settings.voice.dense_factors), -1), optional=True),
+        _REPAIR,
+    ]
+
+
+def first_step_config(settings: Settings, kind: EngineKind) -> pb.ModelConfig:
+    """Describe the model that turns the features of a request into the windows that a kind of engine takes."""
+    return _windows_model(settings, kind.first_step, kind, request_tensors(settings))
+
+
+def older_first_step_config(settings: Settings, kind: EngineKind) -> pb.ModelConfig:
+    """Describe the model that turns the older engines' tensors into the windows that a kind of engine takes."""
+    return _windows_model(settings, OLDER_FIRST_STEP, kind, older_request_tensors(settings))
+
+
+def last_step_config() -> pb.ModelConfig:
+    """Describe the model that turns an engine's windows into the waveform."""
+    inputs = [Tensor(response.WINDOWS, FP32, (-1, 1, -1)), replace(_SAMPLES, name=response.SAMPLES)]
+    return python_model(LAST_STEP, inputs, [_WAVEFORM, _PCM16, _WAVEFORM_ROW])
+
+
+def ensemble_config(settings: Settings, name: str, kind: EngineKind) -> pb.ModelConfig:
+    """Describe an ensemble around a kind of engine that takes features."""
+    outputs = {tensor.name: tensor for tensor in (_WAVEFORM, _PCM16)}
+    return _ensemble(settings, name, kind, kind.first_step, request_tensors(settings), outputs)
+
+
+def older_ensemble_config(settings: Settings, kind: EngineKind) -> pb.ModelConfig:
+    """Describe the ensemble around a kind of engine that takes the older engines' tensors."""
+    outputs = {_WAVEFORM_ROW.name: replace(_WAVEFORM_ROW, name=older_tensors.WAVEFORM)}
+    inputs = older_request_tensors(settings)
+    config = _ensemble(settings, OLDER_ENSEMBLE, kind, OLDER_FIRST_STEP, inputs, outputs)
+    config.max_batch_size = 1
+    return config
+
+
+def _windows_model(settings: Settings, name: str, kind: EngineKind, inputs: list[Tensor]) -> pb.ModelConfig:
+    static = kind.static
+    config = python_model(name, inputs, [*batched(window_tensors(settings, static)), _SAMPLES])
+    values = {
+        "window": settings.window,
+        "halo": settings.halo if static else 0,
+        "f0_floor": settings.f0_floor if static else LOWEST_FLOOR_HZ,
+        "max_batch_size": settings.max_batch_size,
+        "dynamic": str(not static).lower(),
+    }
+    for key, value in values.items():
+        config.parameters[key].string_value = str(value)
+    return config
+
+
+def _ensemble(
+    settings: Settings,
+    name: str,
+    kind: EngineKind,
+    first_step: str,
+    inputs: list[Tensor],
+    outputs: dict[str, Tensor],
+) -> pb.ModelConfig:
+    """Describe an ensemble around an engine.
+
+    Args:
+        settings: constants of the voice and of the static engines.
+        name: the ensemble's name.
+        kind: its engine.
+        first_step: the model that makes the engine's windows out of `inputs`.
+        inputs: inputs of the ensemble and of the first step.
+        outputs: outputs of the ensemble, by the names that `postprocess` gives them.
+
+    """
+    config = pb.ModelConfig(name=name, platform="ensemble", max_batch_size=0)
+    add_tensors(config, inputs, list(outputs.values()))
+    windows = {tensor.name: tensor.name for tensor in window_tensors(settings, kind.static)}
+    samples = {names.SAMPLES: names.SAMPLES}
+    _add_step(config, first_step, {tensor.name: tensor.name for tensor in inputs}, windows | samples)
+    _add_step(config, kind.model, windows, {names.ENGINE_OUTPUT: response.WINDOWS})
+    waveform = {source: tensor.name for source, tensor in outputs.items()}
+    taken = {response.WINDOWS: response.WINDOWS, response.SAMPLES: names.SAMPLES}
+    _add_step(config, LAST_STEP, taken, waveform)
+    return config
+
+
+def _add_step(config: pb.ModelConfig, model: str, inputs: dict[str, str], outputs: dict[str, str]) -> None:
+    """Add a step to an ensemble; the maps lead from the names of the model to those of the ensemble."""
+    step = config.ensemble_scheduling.step.add(model_name=model, model_version=-1)
+    step.input_map.update(inputs)
+    step.output_map.update(outputs)

@@ -1,0 +1,54 @@
+"""Both ways to ask for an utterance give the engine the same tensors."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+from benchmarks.older_interface import older_tensors
+from preprocess import RequestError, Windows, interface_of, names, preprocess_tensors
+from preprocess.interfaces import INTERFACES, Tensors
+from preprocess.pipeline import preprocess
+from sifigan_triton.features.requests import Request
+from tests.small_voice import random_features, small_settings, small_voice
+
+VOICE = small_voice()[0]
+SETTINGS = small_settings(VOICE)[0]
+FRAMES = 50
+
+
+def request_of(function: object) -> Tensors:
+    """Return the tensors of one utterance, through the interface of a function."""
+    request = Request(np.full(FRAMES, 500.0, np.float32), *random_features(VOICE, FRAMES))
+    return dict(vars(request)) if function is preprocess else dict(older_tensors(request, VOICE))
+
+
+@pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
+@pytest.mark.parametrize("function", [preprocess, preprocess_tensors])
+def test_outputs_are_the_windows_and_the_length(function: object, dynamic: bool) -> None:
+    settings = replace(SETTINGS, dynamic=dynamic)
+    (interface,) = (interface for interface in INTERFACES if interface.function is function)
+    outputs = interface.outputs(request_of(function), settings)
+    expected = preprocess(**request_of(preprocess), settings=settings)
+    assert set(outputs) == {*names.STATIC_INPUTS, names.SAMPLES}
+    for name in names.STATIC_INPUTS:
+        np.testing.assert_array_equal(outputs[name], getattr(expected, name))
+    np.testing.assert_array_equal(outputs[names.SAMPLES], [FRAMES * VOICE.hop_size])
+    assert outputs[names.SAMPLES].dtype == np.int64
+
+
+def test_windows_hold_the_inputs_of_a_static_engine() -> None:
+    assert tuple(field.name for field in fields(Windows)) == names.STATIC_INPUTS
+
+
+@pytest.mark.parametrize("interface", INTERFACES, ids=lambda interface: interface.timed)
+def test_a_models_inputs_tell_its_interface(interface: object) -> None:
+    assert interface_of(list(interface.arguments)) is interface  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("interface", INTERFACES, ids=lambda interface: interface.timed)
+def test_an_empty_request_is_told_what_is_missing(interface: object) -> None:
+    with pytest.raises(RequestError, match="missing, expected"):
+        interface.outputs({}, SETTINGS)  # type: ignore[attr-defined]
