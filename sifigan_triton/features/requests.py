@@ -6,6 +6,7 @@ import base64
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +43,12 @@ def read_requests(path: Path) -> list[Request]:
             f"{path} holds no requests of the form "
             f'{{"data": [{{"f0": {{"content": {{"b64": ...}}, "shape": [T]}}, ...}}]}}: {error!r}'
         ) from None
+
+
+def encode_tensor(values: npt.NDArray[Any]) -> dict[str, Any]:
+    """Return a tensor as perf_analyzer's JSON format holds it: base64 of its little-endian values, and its shape."""
+    content = values.astype(values.dtype.newbyteorder("<")).tobytes()
+    return {"content": {"b64": base64.b64encode(content).decode("ascii")}, "shape": list(values.shape)}
 
 
 def _decode(tensor: dict[str, dict[str, str]]) -> Array:
