@@ -17,7 +17,7 @@ from preprocess.windows import Windows, split
 from sifigan_triton.features.requests import Request, read_requests
 from sifigan_triton.network.generator import Generator
 from sifigan_triton.quality import Bounds, Pair, Verdict, judge
-from sifigan_triton.quality.method import HOP_SIZE
+from sifigan_triton.quality.pair import HOP_SIZE
 from sifigan_triton.repository.configs import window_tensors
 from sifigan_triton.repository.engine_kinds import EngineKind
 from sifigan_triton.repository.runtimes import load_engine
@@ -110,4 +110,4 @@ def judge_engine(
         f0 = utterance.f0 if settings.voice.hop_size == HOP_SIZE else None  # the metrics know one frame length
         pairs.append(Pair(utterance.name, f0, utterance.reference, merge(waveform, utterance.reference.size)))
         report(f"{kind.model}: {utterance.name}, {utterance.f0.size} frames")
-    return judge(pairs, kind.precision, bounds, progress=lambda name: report(f"{kind.model}: comparing {name}"))
+    return judge(pairs, kind.precision, bounds)

@@ -96,7 +96,7 @@ def synthesize(args: argparse.Namespace) -> None:
 
 def compare(args: argparse.Namespace) -> int:
     """Compare two recordings; returns 1 if a bound is broken."""
-    from sifigan_triton.quality.command import compare
+    from sifigan_triton.cli.compare import compare
 
     verdict = compare(args)
     print(verdict.table())

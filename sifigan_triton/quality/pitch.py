@@ -34,8 +34,7 @@ def harvest(
         float64 (L // hop_size + 1,), Hz, 0 = unvoiced.
 
     """
-    signal = np.ascontiguousarray(highpass(waveform, sample_rate, settings.highpass_hz), dtype=np.float64)
-    options = _options(sample_rate, hop_size, settings)
+    signal, options = _prepare(waveform, sample_rate, hop_size, settings)
     return np.asarray(pyworld.harvest(signal, sample_rate, **options)[0])
 
 
@@ -58,17 +57,18 @@ def dio(
         float64 (L // hop_size + 1,), Hz, 0 = unvoiced.
 
     """
-    signal = np.ascontiguousarray(highpass(waveform, sample_rate, settings.highpass_hz), dtype=np.float64)
-    f0, times = pyworld.dio(signal, sample_rate, **_options(sample_rate, hop_size, settings))
+    signal, options = _prepare(waveform, sample_rate, hop_size, settings)
+    f0, times = pyworld.dio(signal, sample_rate, **options)
     return np.asarray(pyworld.stonemask(signal, f0, times, sample_rate))
 
 
-def _options(sample_rate: int, hop_size: int, settings: AnalysisSettings) -> dict[str, Any]:
-    return {
-        "f0_floor": settings.f0_floor,
-        "f0_ceil": settings.f0_ceiling,
-        "frame_period": 1000.0 * hop_size / sample_rate,
-    }
+def _prepare(
+    waveform: NDArray[np.float64], sample_rate: int, hop_size: int, settings: AnalysisSettings
+) -> tuple[NDArray[np.float64], dict[str, Any]]:
+    """Return the filtered signal and the estimator's options."""
+    signal = np.ascontiguousarray(highpass(waveform, sample_rate, settings.highpass_hz), dtype=np.float64)
+    period_ms = 1000.0 * hop_size / sample_rate
+    return signal, {"f0_floor": settings.f0_floor, "f0_ceil": settings.f0_ceiling, "frame_period": period_ms}
 
 
 @dataclass(frozen=True)
