@@ -45,16 +45,7 @@ def dio(
 
     The more repeatable of the two, for a waveform and a nearly equal copy: Harvest joins and drops whole stretches of a
     contour at once, so that 16-bit rounding alone changes the voicing of up to 1.1 % of its frames (measured on
-    WORLD resyntheses of the two recordings; DIO: of none).
-
-    Args:
-        waveform: float64 (L,), finite.
-        sample_rate: samples a second.
-        hop_size: samples a frame.
-        settings: F0 range and high-pass filter of the analysis.
-
-    Returns:
-        float64 (L // hop_size + 1,), Hz, 0 = unvoiced.
+    WORLD resyntheses of the two recordings; DIO: of none). Arguments and result are those of `harvest`.
 
     """
     signal, options = _prepare(waveform, sample_rate, hop_size, settings)
