@@ -13,13 +13,16 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from sifigan_triton.build.model_repository import build
 from sifigan_triton.build.options import BuildOptions, has_tensorrt
-from sifigan_triton.measure.benchmark import BenchmarkOptions, run_benchmark, write_results
-from sifigan_triton.measure.run import Schedule
+from sifigan_triton.measure.plan import BenchmarkOptions, Schedule
+from sifigan_triton.measure.report import write_results
+from sifigan_triton.measure.run import run_benchmark
 from sifigan_triton.repository.engine_kinds import ENGINES, EngineKind
+from sifigan_triton.server.triton_server import TritonServer
 from sifigan_triton.voice.folder import RANDOM_CARD, random_voice, save_voice
 
 
@@ -51,16 +54,22 @@ def main() -> None:
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")  # what the build says
     kinds = tuple(ENGINES[name] for name in args.engine)
+    repository = build_repository(args, kinds)
     options = BenchmarkOptions(
-        build_repository(args, kinds),
+        repository,
         kinds,
-        tuple(args.frames),
-        tuple(args.concurrency),
-        ("grpc", "grpc-shm"),
-        tuple(args.utilization),
-        Schedule(args.rounds, args.requests),
+        lengths=tuple(args.frames),
+        concurrency=tuple(args.concurrency),
+        protocols=("grpc", "grpc-shm"),
+        utilization=tuple(args.utilization),
+        schedule=Schedule(args.rounds, args.requests),
     )
-    text = write_results(args.output, run_benchmark(options, lambda line: print(line, flush=True)), options)
+
+    def serve(models: Sequence[str]) -> TritonServer:
+        ports = {"http_port": 0, "grpc_port": 0, "metrics_port": 0}
+        return TritonServer(repository, models=models, client_shared_memory=True, **ports)
+
+    text = write_results(args.output, run_benchmark(options, serve), options)
     (args.output / "served.md").write_text(text + "\n", encoding="utf-8")
     print(text)
 

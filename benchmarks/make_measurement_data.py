@@ -11,7 +11,6 @@ excerpts of the Vocadito dataset; measurement_data/README.md has authors and lic
 from __future__ import annotations
 
 import argparse
-import base64
 import json
 import logging
 import tarfile
@@ -28,6 +27,7 @@ from preprocess.voice import AnalysisSettings
 from sifigan_triton.features.analysis import analyze
 from sifigan_triton.features.audio import read_audio, write_audio
 from sifigan_triton.features.features import Features
+from sifigan_triton.features.requests import encode_tensor
 from sifigan_triton.files import atomic_file
 
 logger = logging.getLogger("make_measurement_data")
@@ -108,8 +108,7 @@ def entry(features: Features, excerpt: Excerpt) -> dict[str, Any]:
         bad = np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))
         if len(bad):
             raise ValueError(f"{name} of {excerpt.recording} is not finite at frame {excerpt.start + bad[0]}")
-        content = base64.b64encode(array.astype("<f4").tobytes()).decode("ascii")
-        request[name] = {"content": {"b64": content}, "shape": list(array.shape)}
+        request[name] = encode_tensor(array)
     return request
 
 

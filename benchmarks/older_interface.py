@@ -11,7 +11,6 @@ inside their rounding interval to the F0 that fits the excitation of the frame b
 from __future__ import annotations
 
 import argparse
-import base64
 import json
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from benchmarks.tracks import Array, shipped
 from preprocess import Voice, condition
 from preprocess.f0 import continuous_f0, offsets_of_factors
 from preprocess.older_tensors import EXCITATION, FACTORS, FEATURES
-from sifigan_triton.features.requests import Request
+from sifigan_triton.features.requests import Request, encode_tensor
 from sifigan_triton.files import atomic_file
 from sifigan_triton.network.generator import Generator
 from sifigan_triton.quality import snr_db
@@ -57,16 +56,9 @@ def older_tensors(request: Request, voice: Voice, seed: int = 0) -> Tensors:
 
 def write(path: Path, requests: list[Tensors]) -> None:
     """Write a perf_analyzer file: base64 of little-endian float32, shapes without the batch axis."""
-    data = [{name: _entry(values) for name, values in tensors.items()} for tensors in requests]
+    data = [{name: encode_tensor(values) for name, values in tensors.items()} for tensors in requests]
     with atomic_file(path) as file:
         file.write((json.dumps({"data": data}) + "\n").encode("ascii"))
-
-
-def _entry(values: Array) -> dict[str, object]:
-    return {
-        "content": {"b64": base64.b64encode(values.astype("<f4").tobytes()).decode("ascii")},
-        "shape": list(values.shape),
-    }
 
 
 def rounded(values: Array) -> Array:

@@ -19,7 +19,7 @@ from sifigan_triton.features.requests import Request, read_requests
 from sifigan_triton.network.engine_spec import EngineSpec
 from sifigan_triton.network.export import seeded_features
 from sifigan_triton.quality import Bounds, Pair, Verdict, judge
-from sifigan_triton.quality.method import HOP_SIZE
+from sifigan_triton.quality.pair import HOP_SIZE
 from sifigan_triton.repository.engine_kinds import EngineKind
 from sifigan_triton.repository.model_config import window_tensors
 from sifigan_triton.repository.runtimes import load_engine

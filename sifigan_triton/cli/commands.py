@@ -1,10 +1,10 @@
-"""What each command of `sifigan-triton` does; `cli.py` parses their options."""
+"""What each command of `sifigan-triton` does; `main.py` parses their options."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -146,7 +146,7 @@ def synthesize(args: argparse.Namespace) -> None:
 
 def compare(args: argparse.Namespace) -> int:
     """Compare two recordings; returns 1 if a bound is broken."""
-    from sifigan_triton.quality.command import compare
+    from sifigan_triton.cli.compare import compare
 
     verdict = compare(args)
     print(verdict.table())
@@ -167,47 +167,40 @@ def demo(args: argparse.Namespace) -> None:
     print(format_rows(rows))
 
 
-def perf(args: argparse.Namespace) -> None:
-    """Measure the ensemble with perf_analyzer."""
-    from sifigan_triton.measure.perf import PerfSettings, format_table, measure
-    from sifigan_triton.repository.servable import find_servable
-
-    inputs = args.inputs or [Path("measurement_data", name) for name in ("short.json", "frames-627.json")]
-    with private_server(find_servable(args.model_repository, [args.model])) as server:
-        rows = measure(
-            server.http_url,
-            server.grpc_url,
-            inputs,
-            model=args.model,
-            concurrencies=args.concurrency or [1, 2, 4],
-            settings=PerfSettings(requests=args.requests),
-        )
-    print(format_table(rows))
-
-
 def benchmark(args: argparse.Namespace) -> None:
-    """Measure engines and their ensembles in one interleaved run."""
-    from sifigan_triton.measure.benchmark import BenchmarkOptions, built_engines, run_benchmark, write_results
-    from sifigan_triton.measure.document import Section
-    from sifigan_triton.measure.run import Schedule
+    """Measure ensembles, and their bare engines, in one interleaved run."""
+    from sifigan_triton.measure.plan import BenchmarkOptions, Schedule, built_engines
+    from sifigan_triton.measure.report import Section, write_results
+    from sifigan_triton.measure.run import run_benchmark
     from sifigan_triton.repository.engine_kinds import ENGINES
+    from sifigan_triton.repository.servable import find_servable
 
     marks = ("<!-- benchmark: written by `sifigan-triton benchmark` -->", "<!-- benchmark: end -->")
     section = Section(args.document, *marks) if args.document else None
     if section is not None:
         section.around()  # before anything is measured
-    engines = [ENGINES[name] for name in args.engine] if args.engine else built_engines(args.model_repository)
+    engines = tuple(ENGINES[name] for name in args.engine or ())
+    if not engines and not args.model:
+        engines = built_engines(args.model_repository)
     options = BenchmarkOptions(
         args.model_repository,
-        tuple(engines),
-        tuple(args.frames),
-        tuple(args.concurrency),
-        tuple(args.protocol),
-        tuple(args.utilization),
-        Schedule(args.rounds, args.requests, args.seed),
-        args.recording,
+        engines,
+        models=tuple(args.model),
+        files=tuple(args.inputs),
+        lengths=tuple(args.frames),
+        concurrency=tuple(args.concurrency),
+        protocols=tuple(args.protocol),
+        utilization=None if args.utilization is None else tuple(args.utilization),
+        schedule=Schedule(args.rounds, args.requests, args.seed),
+        recording=args.recording,
     )
-    text = write_results(args.output, run_benchmark(options, _say), options)
+    shared = any(protocol not in ("http", "grpc") for protocol in args.protocol)
+
+    def serve(models: Sequence[str]) -> TritonServer:
+        return private_server(find_servable(args.model_repository, models), client_shared_memory=shared)
+
+    rows = run_benchmark(options, serve)
+    text = write_results(args.output, rows, options)
     print(text)
     if section is not None:
         section.write(text)

@@ -22,9 +22,9 @@ from sifigan_triton.features.audio import read_audio
 from sifigan_triton.features.features import Features
 from sifigan_triton.network.generator import Generator
 from sifigan_triton.quality import Method, Pair, Scores, judge, snr_db
-from sifigan_triton.quality.metric import METRICS
-from sifigan_triton.quality.stft import stft_distance
-from sifigan_triton.quality.table import format_table
+from sifigan_triton.quality.comparison import METRICS
+from sifigan_triton.quality.verdict import format_table
+from sifigan_triton.quality.waveform import stft_distance
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ def try_indexing(voice: Voice, generator: Generator, recordings: Sequence[Path])
         ]
         differences += _differences(waveform, reflect, zero, round(BLOCK_SECONDS * voice.sample_rate))
         agreements.append(snr_db(reflect, zero))
-    verdict = judge(pairs, method=Method("recording", voice.analysis), progress=logger.info)
+    verdict = judge(pairs, method=Method("recording", voice.analysis))
     return IndexingTrial(verdict.scores, tuple(differences), min(agreements))
 
 

@@ -238,28 +238,31 @@ def _add_server_commands(command: _Command) -> None:
     sub.add_argument("--f0-factor", type=float, action="append", help="repeatable (default: 1.0 and 1.26)")
     sub.add_argument("-o", "--output", type=Path, default=Path("out"), help="folder to write to (default: %(default)s)")
 
-    sub = command("perf", commands.perf, "measure the ensemble with NVIDIA's perf_analyzer, over HTTP and gRPC")
+
+def _add_benchmark(command: _Command) -> None:
+    sub = command(
+        "benchmark",
+        commands.benchmark,
+        "measure ensembles over requests x loads x protocols, with NVIDIA's perf_analyzer, in one interleaved run",
+    )
     _add_repository(sub)
     sub.add_argument(
         "inputs",
         type=Path,
         nargs="*",
         metavar="DATA.json",
-        help="default: measurement_data/short.json and frames-627.json",
+        help="requests to send as they are, such as measurement_data/short.json (default: cut from the recording)",
     )
-    sub.add_argument("--concurrency", type=int, action="append", help="repeatable (default: 1, 2 and 4)")
-    sub.add_argument("--requests", type=int, default=5, help="requests in a measurement window (default: %(default)s)")
-    sub.add_argument("--model", default="sifigan", help="default: %(default)s")
-
-
-def _add_benchmark(command: _Command) -> None:
-    sub = command(
-        "benchmark",
-        commands.benchmark,
-        "measure ensembles beside their bare engines: length x load x protocol in one interleaved run",
+    sub.add_argument(
+        "--engine",
+        nargs="+",
+        choices=list(ENGINES),
+        metavar="NAME",
+        help="engines to measure, each bare in this process and behind its ensemble (default: all that are built)",
     )
-    _add_repository(sub)
-    sub.add_argument("--engine", nargs="+", choices=list(ENGINES), metavar="NAME", help="default: all that are built")
+    sub.add_argument(
+        "--model", nargs="+", default=[], metavar="NAME", help="ensembles to measure alone, such as sifigan"
+    )
     sub.add_argument(
         "--frames", type=int, nargs="+", default=[100, 627, 1820], help="frames of a request (default: 100 627 1820)"
     )
@@ -275,9 +278,8 @@ def _add_benchmark(command: _Command) -> None:
         "--utilization",
         type=float,
         nargs="*",
-        default=[0.5, 0.8],
         help="Poisson arrivals of mixed lengths at these shares of one client's rate, over the last protocol "
-        "(default: 0.5 0.8)",
+        "(default: 0.5 0.8; with DATA.json none)",
     )
     sub.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
     sub.add_argument("--requests", type=int, default=6, help="of a row in a round, at least (default: %(default)s)")

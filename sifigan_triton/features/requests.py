@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -89,6 +90,12 @@ def _read_features(file: Path, voice: Voice) -> Request:
             "voice: analyse the recording for this voice"
         )
     return Request(features.f0, features.mcep, features.bap)
+
+
+def encode_tensor(values: npt.NDArray[Any]) -> dict[str, Any]:
+    """Return a tensor as perf_analyzer's JSON format holds it: base64 of its little-endian values, and its shape."""
+    content = values.astype(values.dtype.newbyteorder("<")).tobytes()
+    return {"content": {"b64": base64.b64encode(content).decode("ascii")}, "shape": list(values.shape)}
 
 
 def _decode(tensor: dict[str, dict[str, str]]) -> Array:

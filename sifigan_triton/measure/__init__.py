@@ -1,1 +1,1 @@
-"""The benchmark: length x concurrency x engine x protocol in one interleaved run, beside the bare engine in-process."""
+"""The benchmark: models x requests x loads x protocols in one interleaved run, beside the bare engine in-process."""

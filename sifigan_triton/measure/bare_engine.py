@@ -19,26 +19,38 @@ from sifigan_triton.repository.runtimes import load_engine
 from sifigan_triton.repository.servable import VERSION
 
 
-def read_settings(repository: Path, kind: EngineKind) -> Settings:
-    """Read the constants of an engine's first step from a model repository.
+def read_settings(repository: Path, ensemble: str) -> Settings:
+    """Read the constants that an ensemble of a model repository begins with: those of its first step.
 
     Raises:
-        OSError: if the engine is not built there.
+        ValueError: if it is no ensemble of this project, or is not built.
 
     """
-    folder = repository / kind.first_step
-    config = text_format.Parse((folder / "config.pbtxt").read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
-    parameters = {key: value.string_value for key, value in config.parameters.items()}
-    return Settings.from_parameters(Voice.load(folder / VERSION / VOICE_FILE), parameters)
+    for step in _read_config(repository, ensemble).ensemble_scheduling.step:
+        if step.model_name.startswith("preprocess"):
+            config = _read_config(repository, step.model_name)
+            voice = Voice.load(repository / step.model_name / VERSION / VOICE_FILE)
+            return Settings.from_parameters(
+                voice, {name: each.string_value for name, each in config.parameters.items()}
+            )
+    raise ValueError(f"{repository / ensemble} is no ensemble that begins with preprocess: name one that does")
+
+
+def _read_config(repository: Path, model: str) -> model_config_pb2.ModelConfig:
+    if not (repository / model / VERSION).is_dir():
+        built = sorted(path.parent.name for path in repository.glob(f"*/{VERSION}"))
+        raise ValueError(f"{repository} has no {model} that is built, found {', '.join(built) or 'no model'}")
+    text = (repository / model / "config.pbtxt").read_text(encoding="utf-8")
+    return text_format.Parse(text, model_config_pb2.ModelConfig())
 
 
 class BareEngine:
     """An engine, loaded by the code that its Triton model runs."""
 
-    def __init__(self, repository: Path, kind: EngineKind, settings: Settings) -> None:
+    def __init__(self, repository: Path, kind: EngineKind) -> None:
         """Load the engine."""
-        self._settings = settings
-        self._inputs = {tensor.name: list(tensor.dims) for tensor in window_tensors(settings, kind.static)}
+        self._settings = read_settings(repository, kind.ensemble)
+        self._inputs = {tensor.name: list(tensor.dims) for tensor in window_tensors(self._settings, kind.static)}
         self._engine = load_engine(kind.runtime, repository / kind.model / VERSION, kind.precision, self._inputs)
 
     def run(self, requests: Sequence[Request], count: int) -> list[Sample]:

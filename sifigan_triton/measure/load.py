@@ -35,7 +35,8 @@ class Sample:
     scheduled_s: float
     """When it was due: for a client that waits for its last answer, when it was sent."""
     answered_s: float
-    frames: int
+    frames: float
+    """Frames asked for; of a workload's requests on average where perf_analyzer sent them, which does not say which."""
 
     @property
     def latency_s(self) -> float:

@@ -1,19 +1,79 @@
-"""The figures of one case, over all rounds."""
+"""One row of a benchmark: what is measured, what each round saw of it, and the figures over all rounds."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from sifigan_triton.client.step_statistics import StepStatistics, step_order
-from sifigan_triton.measure.case import Case, Slice
 from sifigan_triton.measure.load import Sample
+from sifigan_triton.measure.workload import Workload
+from sifigan_triton.repository.engine_kinds import EngineKind
 
+BenchmarkProtocol = Literal["http", "grpc", "grpc-shm", "grpc-cuda"]
+PROTOCOLS: tuple[BenchmarkProtocol, ...] = get_args(BenchmarkProtocol)
+"""`shm`: over gRPC with the tensors in system shared memory, `cuda`: in the GPU's."""
+IN_PROCESS: Literal["in-process"] = "in-process"
 PERCENTILES = (50, 90, 95, 99)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model under a load."""
+
+    model: str
+    """What is asked: an ensemble of the server, as a rule."""
+    workload: Workload
+    protocol: BenchmarkProtocol | Literal["in-process"]
+    """How it is asked; "in-process": its bare engine computes the same windows, without a server."""
+    clients: int = 1
+    """Requests in flight."""
+    utilization: float | None = None
+    """Poisson arrivals at this share of the rate that one client reaches; None: each client waits for its answer."""
+    kind: EngineKind | None = None
+    """The engine of the ensemble, where its bare run stands beside."""
+
+    @property
+    def load(self) -> str:
+        """Name of the load."""
+        return str(self.clients) if self.utilization is None else f"Poisson {self.utilization:g}"
+
+    @property
+    def label(self) -> str:
+        """Name of the model in the table: its engine's, where that is known."""
+        return self.model if self.kind is None else self.kind.name
+
+    @property
+    def name(self) -> str:
+        """Name of the case, for progress and messages."""
+        return f"{self.label}, {self.workload.name} frames, {self.protocol}, load {self.load}"
+
+
+@dataclass(frozen=True)
+class Slice:
+    """What one round saw of a case."""
+
+    samples: tuple[Sample, ...]
+    steps: Mapping[str, StepStatistics]
+    """What the server's models did meanwhile; empty in-process."""
+    cpu_s: float
+    """CPU seconds of the server's processes."""
+    memory_bytes: int
+    """Memory of the server's processes at the end."""
+
+    @property
+    def seconds(self) -> float:
+        """From the first request to the last answer."""
+        return max(s.answered_s for s in self.samples) - min(s.scheduled_s for s in self.samples)
+
+    @property
+    def frames(self) -> float:
+        """Frames that were asked for."""
+        return sum(sample.frames for sample in self.samples)
 
 
 @dataclass(frozen=True)
@@ -35,7 +95,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class StepTime:
-    """Mean times of one model in a request."""
+    """Mean times of one step of the ensemble in a request."""
 
     queue_ms: float
     compute_ms: float
@@ -111,9 +171,14 @@ class Row:
         return times
 
     @property
+    def parts(self) -> dict[str, StepTime]:
+        """The same by what each model is: preprocess, engine, postprocess."""
+        return {part_of(name): step for name, step in self.steps.items()}
+
+    @property
     def outside_engine(self) -> float | None:
         """Share of the mean latency in which a request neither waited for the engine nor was computed by it."""
-        engine = self.steps.get(self.case.kind.model)
+        engine = self.parts.get("engine")
         if engine is None:
             return None
         mean_ms = 1e3 * statistics.fmean(sample.latency_s for sample in self._samples)
@@ -122,7 +187,7 @@ class Row:
     @property
     def computed_per_asked(self) -> float | None:
         """Frames that the engine yielded for one that was asked for, by the server's own count."""
-        done = [one.steps.get(self.case.kind.model, StepStatistics(0, 0.0)).inferences for one in self._slices]
+        done = [s.inferences for one in self._slices for name, s in one.steps.items() if part_of(name) == "engine"]
         if not any(done):
             return None
         frames = sum(one.frames for one in self._slices)
@@ -142,7 +207,8 @@ class Row:
         """Return everything, the latencies of each round included, for JSON."""
         bare = self.against_bare
         return {
-            "engine": self.case.kind.name,
+            "model": self.case.model,
+            "engine": None if self.case.kind is None else self.case.kind.name,
             "frames": self.case.workload.name,
             "protocol": self.case.protocol,
             "load": self.case.load,
@@ -174,3 +240,9 @@ class Row:
 
     def _spread(self, value: Callable[[Slice], float]) -> Spread:
         return Spread.of([value(one) for one in self._slices])
+
+
+def part_of(model: str) -> str:
+    """Return which part of an ensemble a model is: preprocess, engine or postprocess."""
+    part = model.partition("-")[0]
+    return part if part in ("preprocess", "postprocess") else "engine"

@@ -2,11 +2,10 @@
 
 from sifigan_triton.quality.bounds import Bounds, bounds_for, parse_bounds
 from sifigan_triton.quality.comparison import Scores
-from sifigan_triton.quality.error import QualityError
 from sifigan_triton.quality.method import Method
-from sifigan_triton.quality.pair import Pair
-from sifigan_triton.quality.snr import snr_db
+from sifigan_triton.quality.pair import Pair, QualityError
 from sifigan_triton.quality.verdict import Verdict, judge
+from sifigan_triton.quality.waveform import snr_db
 
 __all__ = [
     "Bounds",

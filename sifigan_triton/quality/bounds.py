@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 
-from sifigan_triton.quality.error import QualityError
+from sifigan_triton.quality.pair import QualityError
 
 SNR_DB = {"fp32": 100.0, "fp16": 50.0, "bf16": 40.0}
 """Least signal-to-noise ratio of an engine against the FP32 reference, by its precision."""

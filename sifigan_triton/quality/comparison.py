@@ -1,4 +1,4 @@
-"""All metrics of one pair of waveforms."""
+"""The metrics, in the order of the table, and what they measure on one pair of waveforms."""
 
 from __future__ import annotations
 
@@ -6,14 +6,43 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sifigan_triton.quality import envelope, level, pitch, stft
-from sifigan_triton.quality.method import HOP_SIZE, SAMPLE_RATE, Array, Method
-from sifigan_triton.quality.metric import METRICS
-from sifigan_triton.quality.pair import Pair
-from sifigan_triton.quality.snr import snr_db
+from sifigan_triton.quality import envelope, pitch, waveform
+from sifigan_triton.quality.method import Array, Method
+from sifigan_triton.quality.pair import HOP_SIZE, SAMPLE_RATE, Pair
 from sifigan_triton.quality.visqol import MIN_SECONDS, visqol
 
 Values = dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One column of the table."""
+
+    name: str
+    """Key in `Bounds`, in the JSON and in `--bound`."""
+    unit: str
+    """Unit, empty where there is none."""
+    digits: int
+    """Decimals shown."""
+    at_least: bool = False
+    """Whether more is better; a bound then is the least value, and otherwise the greatest absolute one."""
+    pooled: bool = False
+    """Whether a bound holds for all utterances together: one frame of a short one is a large share of it."""
+    needs_pitch: bool = False
+    """Whether it means something only where the waveform has a pitch: not for noise."""
+
+
+METRICS = (
+    Metric("snr", "dB", 1, at_least=True),
+    Metric("visqol", "", 3, at_least=True, needs_pitch=True),
+    Metric("mcd", "dB", 3, needs_pitch=True),
+    Metric("envelope", "dB", 3, needs_pitch=True),
+    Metric("log_f0", "", 4, pooled=True, needs_pitch=True),
+    Metric("vuv", "%", 2, pooled=True, needs_pitch=True),
+    Metric("stft", "", 3),
+    Metric("loudness", "LU", 2),
+    Metric("peak", "dB", 2),
+)
 
 
 @dataclass(frozen=True)
@@ -50,16 +79,16 @@ def compare(pair: Pair, method: Method, contour: Array | None = None, *, pitched
     lengths = len(pair.reference), len(pair.test)
     length = min(lengths)
     durations = length / SAMPLE_RATE, (max(lengths) - length) / SAMPLE_RATE
-    reference, test = (waveform[:length].astype(np.float64) for waveform in (pair.reference, pair.test))
+    reference, test = (samples[:length].astype(np.float64) for samples in (pair.reference, pair.test))
     values: Values = dict.fromkeys(metric.name for metric in METRICS)
     bad = np.flatnonzero(~np.isfinite(test))
     if bad.size:
         return Scores(pair.name, *durations, values, non_finite=int(bad.size), first_non_finite=int(bad[0]))
     if method.mode == "parity":
-        values["snr"] = snr_db(reference, test)
-    values["stft"] = stft.stft_distance(reference, test)
-    values["loudness"] = level.loudness_difference_lu(reference, test, SAMPLE_RATE)
-    values["peak"] = level.peak_difference_db(reference, test)
+        values["snr"] = waveform.snr_db(reference, test)
+    values["stft"] = waveform.stft_distance(reference, test)
+    values["loudness"] = waveform.loudness_difference_lu(reference, test, SAMPLE_RATE)
+    values["peak"] = waveform.peak_difference_db(reference, test)
     errors = pitch.PitchErrors()
     if pitched:
         own = method.f0(reference, pair.f0) if contour is None else contour[: length // HOP_SIZE + 1]
@@ -80,8 +109,7 @@ def _envelope_values(
         shared = contours[0] if pair.f0 is None else pair.f0.astype(np.float64)
         contours = (shared, shared)
     reference, test = (
-        envelope.envelopes(waveform, f0, SAMPLE_RATE, HOP_SIZE)
-        for waveform, f0 in zip(waveforms, contours, strict=True)
+        envelope.envelopes(samples, f0, SAMPLE_RATE, HOP_SIZE) for samples, f0 in zip(waveforms, contours, strict=True)
     )
     spectra = envelope.audible(reference, test, method.range_db)
     settings = method.analysis

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from preprocess.voice import AnalysisSettings
 from sifigan_triton.quality import envelope, pitch
-from sifigan_triton.quality.error import QualityError
-
-SAMPLE_RATE = 24000
-"""Rate of all waveforms compared, in Hz; the mel-cepstrum's all-pass constant and the STFT's windows belong to it."""
-
-HOP_SIZE = 120
-"""Samples a frame: 5 ms."""
+from sifigan_triton.quality.pair import HOP_SIZE, SAMPLE_RATE, Mode, QualityError
 
 SECOND_OPINION = 0.001
 """Share of frames whose voicing differs, above which a second estimator has to agree."""
 
-Mode = Literal["parity", "recording"]
 Array = NDArray[np.float64]
 
 

@@ -1,16 +1,26 @@
-"""Two waveforms of one utterance."""
+"""Two waveforms of one utterance, and what keeps them from being compared."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sifigan_triton.quality.error import QualityError
-from sifigan_triton.quality.method import HOP_SIZE, SAMPLE_RATE, Mode
-from sifigan_triton.quality.stft import min_samples
+from sifigan_triton.quality.waveform import min_samples
+
+SAMPLE_RATE = 24000
+"""Rate of all waveforms compared, in Hz; the mel-cepstrum's all-pass constant and the STFT's windows belong to it."""
+
+HOP_SIZE = 120
+"""Samples a frame: 5 ms."""
+
+Mode = Literal["parity", "recording"]
+
+
+class QualityError(ValueError):
+    """Waveforms cannot be compared, a bound is not understood, or bounds are broken."""
 
 
 @dataclass(frozen=True, eq=False)

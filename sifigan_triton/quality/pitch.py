@@ -34,8 +34,7 @@ def harvest(
         float64 (L // hop_size + 1,), Hz, 0 = unvoiced.
 
     """
-    signal = np.ascontiguousarray(highpass(waveform, sample_rate, settings.highpass_hz), dtype=np.float64)
-    options = _options(sample_rate, hop_size, settings)
+    signal, options = _prepare(waveform, sample_rate, hop_size, settings)
     return np.asarray(pyworld.harvest(signal, sample_rate, **options)[0])
 
 
@@ -46,29 +45,21 @@ def dio(
 
     The more repeatable of the two, for a waveform and a nearly equal copy: Harvest joins and drops whole stretches of a
     contour at once, so that 16-bit rounding alone changes the voicing of up to 1.1 % of its frames (measured on
-    WORLD resyntheses of the two recordings; DIO: of none).
-
-    Args:
-        waveform: float64 (L,), finite.
-        sample_rate: samples a second.
-        hop_size: samples a frame.
-        settings: F0 range and high-pass filter of the analysis.
-
-    Returns:
-        float64 (L // hop_size + 1,), Hz, 0 = unvoiced.
+    WORLD resyntheses of the two recordings; DIO: of none). Arguments and result are those of `harvest`.
 
     """
-    signal = np.ascontiguousarray(highpass(waveform, sample_rate, settings.highpass_hz), dtype=np.float64)
-    f0, times = pyworld.dio(signal, sample_rate, **_options(sample_rate, hop_size, settings))
+    signal, options = _prepare(waveform, sample_rate, hop_size, settings)
+    f0, times = pyworld.dio(signal, sample_rate, **options)
     return np.asarray(pyworld.stonemask(signal, f0, times, sample_rate))
 
 
-def _options(sample_rate: int, hop_size: int, settings: AnalysisSettings) -> dict[str, Any]:
-    return {
-        "f0_floor": settings.f0_floor,
-        "f0_ceil": settings.f0_ceiling,
-        "frame_period": 1000.0 * hop_size / sample_rate,
-    }
+def _prepare(
+    waveform: NDArray[np.float64], sample_rate: int, hop_size: int, settings: AnalysisSettings
+) -> tuple[NDArray[np.float64], dict[str, Any]]:
+    """Return the filtered signal and the estimator's options."""
+    signal = np.ascontiguousarray(highpass(waveform, sample_rate, settings.highpass_hz), dtype=np.float64)
+    period_ms = 1000.0 * hop_size / sample_rate
+    return signal, {"f0_floor": settings.f0_floor, "f0_ceil": settings.f0_ceiling, "frame_period": period_ms}
 
 
 @dataclass(frozen=True)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from sifigan_triton.quality.bounds import Bounds, bounds_for
-from sifigan_triton.quality.comparison import Scores, Values, compare
-from sifigan_triton.quality.error import QualityError
+from sifigan_triton.quality.comparison import METRICS, Metric, Scores, Values, compare
 from sifigan_triton.quality.method import Method
-from sifigan_triton.quality.metric import METRICS, Metric
-from sifigan_triton.quality.pair import Pair
+from sifigan_triton.quality.pair import Pair, QualityError
 from sifigan_triton.quality.pitch import Following, PitchErrors
-from sifigan_triton.quality.table import format_table
+
+logger = logging.getLogger(__name__)
 
 MIN_FOLLOWING = 0.75
 """Share of the voiced frames whose pitch must be the one asked for, or the voice's output counts as noise.
@@ -163,7 +163,6 @@ def judge(
     bounds: Bounds | None = None,
     *,
     method: Method | None = None,
-    progress: Callable[[str], None] | None = None,
     seeded: bool = False,
 ) -> Verdict:
     """Compare pairs of waveforms and hold the scores against bounds.
@@ -176,7 +175,6 @@ def judge(
         precision: fp32, fp16 or bf16, which gives the default bounds; None: no bounds.
         bounds: instead of the defaults.
         method: mode and analysis; parity with the default analysis if None.
-        progress: called with the name of each utterance before it is measured.
         seeded: whether the features are seeded, and so no voice: nobody looks for a pitch.
 
     Returns:
@@ -200,8 +198,7 @@ def judge(
     pitched = Verdict(method, bounds, (), following, seeded=seeded).pitched
     scores = []
     for index, pair in enumerate(pairs):
-        if progress is not None:
-            progress(pair.name)
+        logger.debug("comparing %s", pair.name)
         scores.append(compare(pair, method, contours[index] if contours else None, pitched=pitched))
     return Verdict(method, bounds, tuple(scores), following, precision, seeded)
 
@@ -218,3 +215,23 @@ def _complaint(metric: Metric, value: float, limit: float) -> str:
 
 def _json(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
+
+
+def format_table(rows: Sequence[tuple[str, Mapping[str, float | None]]], limits: Mapping[str, float | None]) -> str:
+    """Return rows of values, by the metric's name, as plain text with a last row of bounds where there are any."""
+    cells = [["", *(f"{metric.name} {metric.unit}".strip() for metric in METRICS)]]
+    cells += [[name, *(_cell(metric, values[metric.name]) for metric in METRICS)] for name, values in rows]
+    if any(limit is not None for limit in limits.values()):
+        cells.append(["bound", *(_bound(metric, limits[metric.name]) for metric in METRICS)])
+    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
+    lines = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in cells]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(lines)
+
+
+def _cell(metric: Metric, value: float | None) -> str:
+    return "-" if value is None else f"{round(value, metric.digits) + 0.0:.{metric.digits}f}"  # + 0.0: no "-0.00"
+
+
+def _bound(metric: Metric, limit: float | None) -> str:
+    return "" if limit is None else f"{'>=' if metric.at_least else '<='} {limit:g}"

@@ -28,7 +28,7 @@ def visqol(reference: NDArray[np.float64], test: NDArray[np.float64], sample_rat
     Gammatone spectrograms of 32 bands, cut into patches of 0.6 s, compared with the neurogram similarity index (NSIM);
     the mean similarity a band goes through a support vector regression. M. Chinen et al., "ViSQOL v3: an open source
     production ready objective speech and audio metric", QoMEX 2020. Computed by `visqol-python`, with two parts put in
-    that give the same numbers (`gammatone.py`, `support_vectors.py`).
+    that give the same numbers (`visqol_parts.py`).
 
     Args:
         reference: float64 (L,), at least 0.96 s, not silent.
@@ -57,8 +57,7 @@ def visqol(reference: NDArray[np.float64], test: NDArray[np.float64], sample_rat
         raise VisqolMissingError(
             f"ViSQOL needs the package visqol-python ({error}): pip install --no-deps visqol-python==3.8.0"
         ) from None
-    from sifigan_triton.quality.gammatone import FrameParallelBuilder
-    from sifigan_triton.quality.support_vectors import SupportVectorMapper
+    from sifigan_triton.quality.visqol_parts import FrameParallelBuilder, SupportVectorMapper
 
     if not test.any():
         return 1.0  # the library would divide by its level

@@ -42,7 +42,13 @@ class GuardedProcess:
         self._shm_prefix = shm_prefix
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+                command,
+                cwd=folder,  # Python models look for modules in the working directory first
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
             )
         try:
             self._watchdog = subprocess.Popen(

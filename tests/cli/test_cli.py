@@ -36,12 +36,12 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_help_teaches_the_commands() -> None:
     shown = run("--help").stdout
-    for command in ("import", "random-voice", "analyze", "synthesize", "resynthesize", "serve", "demo", "perf"):
+    for command in ("import", "random-voice", "analyze", "synthesize", "resynthesize", "serve", "demo", "benchmark"):
         assert command in shown
     assert "resynthesize in.wav -o out.wav --f0-factor 1.26" in shown
 
 
-@pytest.mark.parametrize("command", ["import", "analyze", "synthesize", "resynthesize", "serve", "demo", "perf"])
+@pytest.mark.parametrize("command", ["import", "analyze", "synthesize", "resynthesize", "serve", "demo", "benchmark"])
 def test_each_command_has_help(command: str) -> None:
     shown = run(command, "--help")
     assert shown.returncode == 0

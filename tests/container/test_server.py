@@ -14,8 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from sifigan_triton.measure.perf_analyzer import _environment as analyzer_environment
-from sifigan_triton.measure.perf_analyzer import find_binary
+from sifigan_triton.measure.perf_analyzer import find_binary, perf_environment
 from sifigan_triton.server.guarded_process import GuardedProcess
 from sifigan_triton.server.ports import PortLease
 from sifigan_triton.server.triton_wheel import TritonWheel
@@ -94,7 +93,7 @@ def test_measuring_the_real_server(container: Container, tmp_path: Path) -> None
     """The SDK image's perf_analyzer is of the same release: it takes the same options."""
     environment = {
         "PERF_ANALYZER": str(find_binary()),
-        "LD_LIBRARY_PATH": analyzer_environment(tmp_path)["LD_LIBRARY_PATH"],
+        "LD_LIBRARY_PATH": perf_environment(tmp_path)["LD_LIBRARY_PATH"],
         "URL": container.ports.url("gRPC"),
         "DATA": str(ROOT / "measurement_data"),
         "INPUTS": "short",

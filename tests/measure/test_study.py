@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.study import FRAMES, SECTION, STUDY, Row, format_rows, write_bare_request
-from sifigan_triton.measure.perf_analyzer import PerfResult
+from benchmarks.study import FRAMES, SECTION, STUDY, Pair, format_pairs, write_bare_request
+from sifigan_triton.measure.load import Sample
+from sifigan_triton.measure.row import Case, Row, Slice
+from sifigan_triton.measure.workload import Workload
 from sifigan_triton.repository.engine_kinds import ENGINES
 from tests.small_voice import small_settings, small_voice
 
@@ -28,21 +30,21 @@ def test_document_has_the_marks() -> None:
     SECTION.around()
 
 
-def result(rate: float, stable: bool = True) -> PerfResult:
-    return PerfResult(rate, 1e3 / rate, 1e3 / rate, 1e3 / rate, 1e3 / rate, 1e3 / rate, stable, ())
+def row(model: str, rates: tuple[float, ...]) -> Row:
+    slices = [Slice((Sample(0.0, 1.0 / rate, FRAMES),), {}, 0.0, 0) for rate in rates]
+    return Row(Case(model, Workload("x", Path("x.json"), (FRAMES,)), "grpc"), slices, None, 0.005, None)
 
 
 def test_table_holds_medians_ratios_and_what_was_not_run(tmp_path: Path) -> None:
     quality = {"overall": {"snr": 117.0, "mcd": None}, "pitched": False, "utterances": [{"identical": False}]}
-    rows = []
+    pairs = []
     for name, rates in (("pt-fp32", (1.0, 2.0, 9.0)), ("onnx-fp16", (4.0, 4.0, 4.0))):
         kind = ENGINES[name]
         version = tmp_path / kind.model / "1"
         version.mkdir(parents=True)
         (version / "manifest.json").write_text(json.dumps({"quality": quality}))
-        measured = [result(rate, stable=name == "pt-fp32") for rate in rates]
-        rows.append(Row(kind, measured, measured))
-    lines = {line.split(" | ")[0].lstrip("| "): line for line in format_rows(rows, tmp_path).splitlines()[:10]}
-    assert f"| {STUDY['pt-fp32']:.1f} | 1.00 | 2.00 | 1.00 |" in lines["pt-fp32"]
-    assert "| 4.00~ | 2.00 |" in lines["onnx-fp16"]
+        pairs.append(Pair(kind, row(kind.model, rates), row(kind.ensemble, rates)))
+    lines = {line.split(" | ")[0].lstrip("| "): line for line in format_pairs(pairs, tmp_path).splitlines()[:10]}
+    assert f"| {STUDY['pt-fp32']:.1f} | 1.00 | 2 (1-9) | 1.00 | 500 | " in lines["pt-fp32"]
+    assert "| 4 (4-4) | 2.00 | 250 | 250 | 4 (4-4) | 250 | 250 | 12.54 |" in lines["onnx-fp16"]
     assert "not run: needs TensorRT and an NVIDIA GPU" in lines["trt-fp16"]

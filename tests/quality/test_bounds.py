@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from sifigan_triton.quality.bounds import Bounds, bounds_for, parse_bounds
-from sifigan_triton.quality.error import QualityError
-from sifigan_triton.quality.metric import METRICS
+from sifigan_triton.quality.comparison import METRICS
+from sifigan_triton.quality.pair import QualityError
 
 
 def test_every_metric_has_a_bound_and_every_bound_a_metric() -> None:

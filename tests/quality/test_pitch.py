@@ -7,8 +7,8 @@ import pytest
 
 from preprocess.voice import AnalysisSettings
 from sifigan_triton.quality import pitch
-from sifigan_triton.quality.error import QualityError
 from sifigan_triton.quality.method import Method
+from sifigan_triton.quality.pair import QualityError
 from sifigan_triton.quality.pitch import Following, PitchErrors, dio, harvest
 from tests.quality_clips import FRAMES, HOP, RATE, clip, resynthesis, with_error, world
 

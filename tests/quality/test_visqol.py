@@ -15,10 +15,9 @@ from visqol.gammatone import GammatoneSpectrogramBuilder
 from visqol.patch_creator import ImagePatchCreator
 from visqol.visqol_core import VisqolCore
 
-from sifigan_triton.quality import gammatone
-from sifigan_triton.quality.gammatone import FrameParallelBuilder
-from sifigan_triton.quality.support_vectors import SupportVectorMapper
+from sifigan_triton.quality import visqol_parts
 from sifigan_triton.quality.visqol import MIN_SECONDS, SAMPLE_RATE, VisqolMissingError, visqol
+from sifigan_triton.quality.visqol_parts import FrameParallelBuilder, SupportVectorMapper
 from tests.quality_clips import RATE, clip, with_error
 
 MODEL = Path(library.__file__).parent / "model" / "libsvm_nu_svr_model.txt"
@@ -50,7 +49,7 @@ def test_builder_agrees_with_the_library(monkeypatch: pytest.MonkeyPatch) -> Non
     ours, theirs = (b.build(signal, window) for b in (FrameParallelBuilder(), GammatoneSpectrogramBuilder(32, 50.0)))
     np.testing.assert_allclose(ours.data, theirs.data, rtol=1e-9)
     np.testing.assert_array_equal(ours.center_freq_bands, theirs.center_freq_bands)
-    monkeypatch.setattr(gammatone, "FRAMES", 7)
+    monkeypatch.setattr(visqol_parts, "FRAMES", 7)
     np.testing.assert_array_equal(FrameParallelBuilder().build(signal, window).data, ours.data)
     with pytest.raises(ValueError, match="signal has 100 samples, expected more than 3840"):
         FrameParallelBuilder().build(AudioSignal(np.ones(100), SAMPLE_RATE), window)

@@ -45,8 +45,8 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def write_decoys(folder: Path) -> None:
-    for name in ("preprocess", "postprocess", "runtime"):
+def write_decoys(folder: Path, *more: str) -> None:
+    for name in ("preprocess", "postprocess", "runtime", *more):
         (folder / f"{name}.py").write_text(f"raise ImportError('the {name} of {folder} was taken')\n", encoding="utf-8")
 
 
@@ -68,7 +68,10 @@ def test_other_modules_of_the_same_names_are_not_taken(
     packages = make_environment(environment)
     monkeypatch.setattr(sys, "prefix", str(environment))
     monkeypatch.chdir(elsewhere)
-    write_decoys(packages if place == "site-packages" else elsewhere)
+    if place == "site-packages":
+        write_decoys(packages)
+    else:
+        write_decoys(elsewhere, "numpy")
     f0 = np.full(40, 500.0, np.float32)
     mcep, bap = random_features(VOICE, f0.size)
     with (

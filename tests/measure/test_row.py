@@ -1,27 +1,20 @@
-"""The figures of a benchmark: worked out by hand here, and where they are written."""
+"""The figures of a row of the benchmark, worked out by hand."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from sifigan_triton.client.step_statistics import StepStatistics
-from sifigan_triton.features.requests import Request
-from sifigan_triton.measure.case import IN_PROCESS, Case, Slice
-from sifigan_triton.measure.chart import draw_chart
-from sifigan_triton.measure.document import Section
 from sifigan_triton.measure.load import Sample
-from sifigan_triton.measure.row import Row, Spread
-from sifigan_triton.measure.table import COLUMNS, format_table
+from sifigan_triton.measure.row import IN_PROCESS, Case, Row, Slice, Spread, part_of
 from sifigan_triton.measure.workload import Workload
 from sifigan_triton.repository.engine_kinds import ENGINES
 
 KIND = ENGINES["openvino-fp32"]
-FEATURES = Request(np.zeros(200, np.float32), np.zeros((200, 40), np.float32), np.zeros((200, 3), np.float32))
-WORKLOAD = Workload("200", (FEATURES,))
+WORKLOAD = Workload("200", Path("200.json"), (200,))
 
 
 def one_slice(latency_s: float, count: int = 4) -> Slice:
@@ -45,8 +38,8 @@ def rows() -> tuple[Row, Row]:
     served = [one_slice(0.2), one_slice(0.4), one_slice(0.5)]
     bare = [one_slice(0.1), one_slice(0.4), one_slice(0.4)]
     return (
-        Row(Case(KIND, WORKLOAD, IN_PROCESS), bare, None, 0.005, 128),
-        Row(Case(KIND, WORKLOAD, "grpc"), served, bare, 0.005, 128),
+        Row(Case(KIND.ensemble, WORKLOAD, IN_PROCESS, kind=KIND), bare, None, 0.005, 128),
+        Row(Case(KIND.ensemble, WORKLOAD, "grpc", kind=KIND), served, bare, 0.005, 128),
     )
 
 
@@ -69,18 +62,22 @@ def test_figures_of_a_row() -> None:
 
 
 def test_dynamic_engine_wastes_nothing() -> None:
-    row = Row(Case(ENGINES["onnx-fp32"], WORKLOAD, "grpc"), [one_slice(0.1)], None, 0.005, None)
-    assert row.computed_per_asked is None  # its model has done nothing here
-    dynamic = Row(Case(KIND, WORKLOAD, "grpc"), [one_slice(0.1)], None, 0.005, None)
-    assert dynamic.computed_per_asked == 1.0
+    assert Row(Case(KIND.ensemble, WORKLOAD, "grpc"), [one_slice(0.1)], None, 0.005, None).computed_per_asked == 1.0
+    idle = Slice(one_slice(0.1).samples, {}, 1.0, 1)
+    assert Row(Case(KIND.ensemble, WORKLOAD, "grpc"), [idle], None, 0.005, None).computed_per_asked is None
 
 
-def test_table_has_a_cell_for_every_column() -> None:
-    lines = format_table(rows()).splitlines()
-    assert {line.count("|") for line in lines[:4]} == {COLUMNS.count("|") + 2}
-    cells = [cell.strip() for cell in lines[3].split("|")]
-    assert cells[1:8] == ["openvino-fp32", "200", "1", "grpc", "2.5 (2-5)", "2.5 (2-5)", "0.8 (0.5-1)"]
-    assert cells[13:21] == ["0.0+18.3", "55.0+220.0", "0.0+18.3", "25.0 %", "2.00", "1.28", "0.50", "3"]
+@pytest.mark.parametrize(
+    ("model", "part"),
+    [
+        ("preprocess-dynamic", "preprocess"),
+        ("postprocess", "postprocess"),
+        ("sifigan-pt-fp32", "engine"),
+        ("identity", "engine"),
+    ],
+)
+def test_part_of_the_ensemble(model: str, part: str) -> None:
+    assert part_of(model) == part
 
 
 def test_json_holds_every_latency() -> None:
@@ -88,24 +85,3 @@ def test_json_holds_every_latency() -> None:
     assert [len(one["samples"]) for one in content[1]["rounds"]] == [4, 4, 4]
     assert content[1]["rounds"][2]["samples"][0] == {"frames": 200, "latency_ms": pytest.approx(500.0)}
     assert content[0]["against_bare"] is None
-
-
-def test_chart_is_small(tmp_path: Path) -> None:
-    draw_chart(tmp_path / "x.png", [*rows()] * 8)
-    assert 1_000 < (tmp_path / "x.png").stat().st_size < 100_000
-
-
-def test_text_goes_between_the_marks(tmp_path: Path) -> None:
-    (tmp_path / "x.md").write_text("before\n<a>\nold\n<b>\nafter\n")
-    section = Section(tmp_path / "x.md", "<a>", "<b>")
-    for text in ("first", "second"):
-        section.write(text)
-    assert (tmp_path / "x.md").read_text() == "before\n<a>\n\nsecond\n\n<b>\nafter\n"
-
-
-@pytest.mark.parametrize("text", ["nothing", "<b> <a>", "<a> <a> <b>"])
-def test_document_without_marks_is_named(tmp_path: Path, text: str) -> None:
-    (tmp_path / "x.md").write_text(text)
-    with pytest.raises(ValueError, match=r"x\.md lacks the marks <a> and <b>"):
-        Section(tmp_path / "x.md", "<a>", "<b>").write("text")
-    assert (tmp_path / "x.md").read_text() == text

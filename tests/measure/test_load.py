@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from sifigan_triton.features.requests import Request, read_requests
+from sifigan_triton.features.requests import Request
 from sifigan_triton.measure.load import closed_loop, open_loop, poisson_arrivals
-from sifigan_triton.measure.workload import make_workload
 
 LENGTHS = (3, 7)
 
@@ -111,26 +108,3 @@ def test_client_that_cannot_connect_ends_the_run() -> None:
     with pytest.raises(ConnectionError, match="no server"):
         closed_loop(connect, REQUESTS, clients=3, count=9)
     assert time.monotonic() - started < 30.0  # the others do not wait for it in vain
-
-
-def test_workload_repeats_the_recording_and_keeps_to_the_floor(tmp_path: Path) -> None:
-    source = Request(
-        np.array([0.0, 80.0, 200.0], np.float32),
-        np.arange(120, dtype=np.float32).reshape(3, 40),
-        np.zeros((3, 3), np.float32),
-    )
-    workload = make_workload(source, (2, 5), f0_floor=100.0)
-    assert [r.f0.tolist() for r in workload.requests] == [[0.0, 100.0], [0.0, 100.0, 200.0, 0.0, 100.0]]
-    assert np.array_equal(workload.requests[1].mcep, source.mcep[[0, 1, 2, 0, 1]])
-    assert source.f0[1] == 80.0
-    assert (workload.name, make_workload(source, (2,), 100.0).name) == ("mixed", "2")
-
-    workload.write(tmp_path / "x.json")
-    for read, written in zip(read_requests(tmp_path / "x.json"), workload.requests, strict=True):
-        assert all(np.array_equal(a, b) for a, b in zip(vars(read).values(), vars(written).values(), strict=True))
-    assert set(json.loads((tmp_path / "x.json").read_text())["data"][0]) == {"f0", "mcep", "bap"}
-
-
-def test_workload_of_no_frames_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"lengths are \[5, 0\], expected .* at least 1 frame"):
-        make_workload(REQUESTS[0], (5, 0), 100.0)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sifigan_triton.quality.level import loudness_difference_lu, peak_difference_db
-from sifigan_triton.quality.snr import snr_db
-from sifigan_triton.quality.stft import min_samples, stft_distance
+from sifigan_triton.quality.waveform import (
+    loudness_difference_lu,
+    min_samples,
+    peak_difference_db,
+    snr_db,
+    stft_distance,
+)
 from tests.quality_clips import RATE, clip, with_error
 
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from sifigan_triton.cli.compare import compare
 from sifigan_triton.features.audio import AudioError
 from sifigan_triton.features.features import Features
-from sifigan_triton.quality.command import compare
-from sifigan_triton.quality.error import QualityError
+from sifigan_triton.quality.pair import QualityError
 from tests.quality_clips import RATE, clip, resynthesis, with_error, world
 
 

@@ -1,4 +1,4 @@
-"""What `sifigan-triton compare` does; `cli.py` parses its options."""
+"""What `sifigan-triton compare` does: read two audio files and judge them; `main.py` parses its options."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from sifigan_triton.features.audio import AudioError, read_waveform
 from sifigan_triton.features.features import Features
 from sifigan_triton.files import atomic_file
 from sifigan_triton.quality.bounds import Bounds, bounds_for, parse_bounds
-from sifigan_triton.quality.error import QualityError
-from sifigan_triton.quality.method import SAMPLE_RATE, Method
-from sifigan_triton.quality.pair import Pair
+from sifigan_triton.quality.method import Method
+from sifigan_triton.quality.pair import SAMPLE_RATE, Pair, QualityError
 from sifigan_triton.quality.verdict import Verdict, judge
 
 
