@@ -80,7 +80,7 @@ def analyze(args: argparse.Namespace) -> None:
 def synthesize(args: argparse.Namespace) -> None:
     """Synthesise a feature file, or a recording (`resynthesize`), on a running server."""
     from sifigan_triton.cli.demo import load_features, synthesize_to_files
-    from sifigan_triton.client.client import SifiganClient
+    from sifigan_triton.client import SifiganClient
     from sifigan_triton.features.features import Features
 
     if args.command == "synthesize":
@@ -105,7 +105,7 @@ def compare(args: argparse.Namespace) -> int:
 def demo(args: argparse.Namespace) -> None:
     """Synthesise a recording at two pitches on a server of its own."""
     from sifigan_triton.cli.demo import format_rows, run_demo
-    from sifigan_triton.client.client import SifiganClient
+    from sifigan_triton.client import SifiganClient
 
     voice = Voice.load(args.model_repository / "preprocess" / "1" / "voice.json")
     print(f"starting Triton on {args.model_repository} ...", flush=True)

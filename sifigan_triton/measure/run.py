@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sifigan_triton.client.client import SifiganClient
+from sifigan_triton.client import SifiganClient
 from sifigan_triton.client.shared_memory import SharedMemoryKind
 from sifigan_triton.client.step_statistics import StepStatistics
 from sifigan_triton.measure.bare_engine import BareEngine

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.tracks import shipped
 from postprocess import to_pcm16
-from sifigan_triton.client.client import ServerUnavailableError, SifiganClient, SynthesisError, SynthesisTimeoutError
+from sifigan_triton.client import ServerUnavailableError, SifiganClient, SynthesisError, SynthesisTimeoutError
 from tests.conftest import Deployment
 
 REQUEST = shipped("short")[0].first(60)  # all voiced

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sifigan_triton.client import cuda_memory
-from sifigan_triton.client.client import SharedMemoryError, SifiganClient
+from sifigan_triton.client import SharedMemoryError, SifiganClient, cuda_memory
 from sifigan_triton.client.cuda_memory import CudaBlock
 from sifigan_triton.client.shared_memory import SharedMemory
 
@@ -95,15 +94,16 @@ def test_tensors_lie_where_the_server_is_told(driver: Driver) -> None:
     server = Server()
     memory = SharedMemory(server, "cuda", "localhost:8000")
     tensors = {"f0": np.arange(5, dtype=np.float32), "mcep": np.ones((5, 40), np.float32), "seed": np.array([3])}
-    region, offsets = memory.put(tensors)
+    places = memory.put(tensors)
+    (region,) = {place.region for place in places.values()}
     address, size = server.regions[region]
     device = bytes(driver.memory[address])
     assert len(device) == size
     for name, values in tensors.items():
-        assert device[offsets[name] : offsets[name] + values.nbytes] == values.tobytes()
-        assert offsets[name] % 64 == 0
+        assert device[places[name].offset : places[name].offset + places[name].size] == values.tobytes()
+        assert places[name].offset % 64 == 0
 
-    address, _ = server.regions[memory.room(40)]
+    address, _ = server.regions[memory.room(40).region]
     driver.memory[address][:40] = np.arange(10, dtype=np.float32).tobytes()
     assert memory.answer(np.float32, 10).tolist() == list(range(10))
 

@@ -14,13 +14,13 @@ import pytest
 import tritonclient.grpc
 
 from benchmarks.tracks import shipped
-from sifigan_triton.client import shared_memory
-from sifigan_triton.client.client import (
+from sifigan_triton.client import (
     ServerUnavailableError,
     SharedMemoryError,
     SifiganClient,
     SynthesisError,
     SynthesisTimeoutError,
+    system_memory,
 )
 from sifigan_triton.server.triton_server import TritonServer
 from tests.conftest import Deployment
@@ -186,7 +186,7 @@ def test_voice_with_longer_frames_behind_the_same_name(url: str) -> None:
 
 @pytest.mark.server
 def test_server_on_another_machine_is_told(url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(shared_memory, "FOLDER", tmp_path)  # memory that the server does not see
+    monkeypatch.setattr(system_memory, "FOLDER", tmp_path)  # memory that the server does not see
     message = rf"{url} takes no system shared memory of this client: .*Unable to open.* on one machine"
     with SifiganClient(url, shared_memory="system") as client, pytest.raises(SharedMemoryError, match=message):
         client.synthesize(*ARGUMENTS)
