@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from tritonclient.utils import InferenceServerException
 
 from sifigan_triton.client.address import Address
 from sifigan_triton.client.errors import ServerUnavailableError, SynthesisError
-from sifigan_triton.client.transport import Answer, Place, data_type
+from sifigan_triton.client.transport import LET_GO_TIMEOUT_S, Answer, Place, data_type
 
 
 class GrpcTransport:
@@ -56,24 +57,27 @@ class GrpcTransport:
 
     def unregister_system_shared_memory(self, name: str) -> None:
         """Let the server close memory of the machine."""
-        self._ask("", self._client.unregister_system_shared_memory, name)
+        self._ask("", self._client.unregister_system_shared_memory, name, longest_s=LET_GO_TIMEOUT_S)
 
     def unregister_cuda_shared_memory(self, name: str) -> None:
         """Let the server close memory of a GPU."""
-        self._ask("", self._client.unregister_cuda_shared_memory, name)
+        self._ask("", self._client.unregister_cuda_shared_memory, name, longest_s=LET_GO_TIMEOUT_S)
 
     def close(self) -> None:
         """Close the connection; nobody may be using it."""
         self._client.close()
 
-    def _ask(self, model: str, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    def _ask(
+        self, model: str, call: Callable[..., Any], *arguments: Any, longest_s: float = math.inf, **options: Any
+    ) -> Any:
         """Call the server; turn its errors into what the caller can do."""
+        timeout_s = min(self._timeout_s, longest_s)
         try:
-            return call(*arguments, **options, client_timeout=self._timeout_s)
+            return call(*arguments, **options, client_timeout=timeout_s)
         except InferenceServerException as error:
             status, message = str(error.status() or ""), str(error.message() or error)
         if "DEADLINE_EXCEEDED" in status:
-            raise self._address.silent(self._timeout_s)
+            raise self._address.silent(timeout_s)
         if "unknown model" in message:
             raise ServerUnavailableError(f"{self._address.url} cannot serve {model}: {message}")
         if "UNAVAILABLE" in status:

@@ -10,6 +10,7 @@ Source: the KServe protocol, version 2, and Triton's extensions of it for binary
 from __future__ import annotations
 
 import json
+import math
 from collections import deque
 from collections.abc import Mapping
 from http.client import HTTPConnection, HTTPException
@@ -21,7 +22,7 @@ import numpy.typing as npt
 
 from sifigan_triton.client.address import Address
 from sifigan_triton.client.errors import ServerUnavailableError, SynthesisError
-from sifigan_triton.client.transport import DATA_TYPES, Answer, Place, data_type
+from sifigan_triton.client.transport import DATA_TYPES, LET_GO_TIMEOUT_S, Answer, Place, data_type
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 """How many bytes of JSON stand before the tensors."""
@@ -72,11 +73,11 @@ class HttpTransport:
 
     def unregister_system_shared_memory(self, name: str) -> None:
         """Let the server close memory of the machine."""
-        self._post(f"/v2/systemsharedmemory/region/{name}/unregister")
+        self._ask("POST", f"/v2/systemsharedmemory/region/{name}/unregister", longest_s=LET_GO_TIMEOUT_S)
 
     def unregister_cuda_shared_memory(self, name: str) -> None:
         """Let the server close memory of a GPU."""
-        self._post(f"/v2/cudasharedmemory/region/{name}/unregister")
+        self._ask("POST", f"/v2/cudasharedmemory/region/{name}/unregister", longest_s=LET_GO_TIMEOUT_S)
 
     def close(self) -> None:
         """Close the connections; nobody may be using them."""
@@ -84,30 +85,40 @@ class HttpTransport:
             self._idle.pop().close()
 
     def _post(self, path: str, **fields: Any) -> None:
-        self._ask("POST", path, json.dumps(fields).encode() if fields else b"")
+        self._ask("POST", path, json.dumps(fields).encode())
 
     def _ask(
-        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None, model: str = ""
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        model: str = "",
+        longest_s: float = math.inf,
     ) -> tuple[int, bytes]:
         """Return how long an answer's JSON is, and the answer; raise what it stands for if it is none."""
+        timeout_s = min(self._timeout_s, longest_s)
         try:
-            status, length, data = self._exchange(method, path, body, headers or {})
+            status, length, data = self._exchange(method, path, body, headers or {}, timeout_s)
         except TimeoutError:
-            raise self._address.silent(self._timeout_s) from None
+            raise self._address.silent(timeout_s) from None
         except (OSError, HTTPException, UnicodeError) as error:  # UnicodeError: a host that cannot be one
             raise self._address.unavailable(f"{error}" or type(error).__name__) from None
         if status != 200:
             raise self._refusal(status, data, model)
         return length, data
 
-    def _exchange(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, int, bytes]:
+    def _exchange(
+        self, method: str, path: str, body: bytes, headers: Mapping[str, str], timeout_s: float
+    ) -> tuple[int, int, bytes]:
         """Send a request; return status, length of the JSON and all bytes of the answer."""
         while True:
             connection = self._take()
-            fresh = connection.sock is None
+            connection.timeout, fresh = timeout_s, connection.sock is None
             try:
                 if fresh:
                     connection.connect()
+                connection.sock.settimeout(timeout_s)
                 connection.request(method, path, body, dict(headers))
                 response = connection.getresponse()
                 data = response.read()
@@ -127,7 +138,7 @@ class HttpTransport:
         try:
             return self._idle.pop()
         except IndexError:
-            return HTTPConnection(self._address.host, self._address.port, timeout=self._timeout_s)
+            return HTTPConnection(self._address.host, self._address.port)
 
     def _refusal(self, status: int, data: bytes, model: str) -> Exception:
         """Turn an error's answer into what the caller can do."""

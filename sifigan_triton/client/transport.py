@@ -19,6 +19,10 @@ def data_type(values: npt.NDArray[Any]) -> str:
     return _NAMES[values.dtype]
 
 
+LET_GO_TIMEOUT_S = 5.0
+"""Longest wait for a server to close memory: one that hangs should not hold `close` up as long as an answer may take."""
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a tensor lies in memory that client and server share; `offset` and `size` in bytes."""
