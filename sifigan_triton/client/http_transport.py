@@ -143,11 +143,12 @@ class HttpTransport:
     def _refusal(self, status: int, data: bytes, model: str) -> Exception:
         """Turn an error's answer into what the caller can do."""
         try:
-            message = str(json.loads(data)["error"])
+            message, triton = str(json.loads(data)["error"]), status != 405  # the metrics' port says 405
         except (ValueError, KeyError, TypeError):
+            message, triton = f"{status} {data[:200].decode(errors='replace').strip()}", False
+        if not triton:
             return ServerUnavailableError(
-                f"{self._address.url} answers {status} {data[:200].decode(errors='replace').strip()!r}, which is not "
-                "Triton's way: is this its HTTP port (by default 8000)?"
+                f"{self._address.url} answers {message!r}: expected Triton's HTTP port there (by default 8000)"
             )
         if "unknown model" in message or status in (502, 503, 504):
             return ServerUnavailableError(f"{self._address.url} cannot serve {model}: {message}")

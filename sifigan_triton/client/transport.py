@@ -20,7 +20,7 @@ def data_type(values: npt.NDArray[Any]) -> str:
 
 
 LET_GO_TIMEOUT_S = 5.0
-"""Longest wait for a server to close memory: one that hangs should not hold `close` up as long as an answer may take."""
+"""Longest wait for a server to close memory: one that hangs should not hold `close` up for the time of an answer."""
 
 
 @dataclass(frozen=True)

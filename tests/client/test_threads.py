@@ -140,10 +140,8 @@ def test_server_started_anew_is_found_again(tmp_path: Path) -> None:
             assert run_together(*jobs) == [{5.0}] * len(jobs)
     assert all(isinstance(result, ServerUnavailableError) for result in run_together(*jobs))
     with TritonServer(models, http_port=http, grpc_port=grpc, metrics_port=0):
-        give_up = time.monotonic() + 20.0
-        while isinstance(
-            run_together(*jobs)[1], ServerUnavailableError
-        ):  # gRPC waits a little before it connects again
+        give_up = time.monotonic() + 20.0  # gRPC waits a little before it connects again
+        while isinstance(run_together(*jobs)[1], ServerUnavailableError):
             assert time.monotonic() < give_up
             time.sleep(0.2)
         assert run_together(*jobs) == [{5.0}] * len(jobs)
