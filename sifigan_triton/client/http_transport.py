@@ -50,7 +50,7 @@ class HttpTransport:
         body = b"".join([header, *(values.data for name, values in tensors.items() if name not in shared)])
         path = f"/v2/models/{quote(model, safe='')}/infer"
         length, data = self._ask("POST", path, body, {HEADER_LENGTH: str(len(header))}, model)
-        described = json.loads(data[:length])["outputs"][0]
+        described = self._parse(data[:length], "outputs")[0]
         (count,) = described["shape"]
         if output in shared:
             return Answer(count, None)
@@ -59,8 +59,7 @@ class HttpTransport:
     def statistics(self) -> list[dict[str, Any]]:
         """Return Triton's statistics of every model."""
         _, data = self._ask("GET", "/v2/models/stats")
-        models: list[dict[str, Any]] = json.loads(data)["model_stats"]
-        return models
+        return self._parse(data, "model_stats")
 
     def register_system_shared_memory(self, name: str, key: str, byte_size: int) -> None:
         """Let the server open memory of the machine."""
@@ -140,19 +139,32 @@ class HttpTransport:
         except IndexError:
             return HTTPConnection(self._address.host, self._address.port)
 
+    def _parse(self, text: bytes, key: str) -> list[dict[str, Any]]:
+        """Read the list that an answer holds."""
+        try:
+            found: list[dict[str, Any]] = json.loads(text)[key]
+        except (ValueError, KeyError, TypeError):
+            raise self._stranger(text) from None
+        return found
+
     def _refusal(self, status: int, data: bytes, model: str) -> Exception:
         """Turn an error's answer into what the caller can do."""
         try:
-            message, triton = str(json.loads(data)["error"]), status != 405  # the metrics' port says 405
+            message = str(json.loads(data)["error"])
         except (ValueError, KeyError, TypeError):
-            message, triton = f"{status} {data[:200].decode(errors='replace').strip()}", False
-        if not triton:
-            return ServerUnavailableError(
-                f"{self._address.url} answers {message!r}: expected Triton's HTTP port there (by default 8000)"
-            )
+            return self._stranger(f"{status} ".encode() + data)
+        if status == 405:  # what the metrics' port says
+            return self._stranger(message.encode())
         if "unknown model" in message or status in (502, 503, 504):
             return ServerUnavailableError(f"{self._address.url} cannot serve {model}: {message}")
         return SynthesisError(message)
+
+    def _stranger(self, text: bytes) -> ServerUnavailableError:
+        """Return the error for an answer that is not of Triton's inference API."""
+        shown = text[:200].decode(errors="replace").strip()
+        return ServerUnavailableError(
+            f"{self._address.url} answers {shown!r}: expected Triton's HTTP port there (by default 8000)"
+        )
 
 
 def _place(place: Place) -> dict[str, Any]:
