@@ -48,7 +48,7 @@ def scripted(*connections: tuple[bytes, ...]) -> Iterator[str]:
 
 
 def test_connection_is_used_again_and_opened_again_where_the_server_closed_it() -> None:
-    with scripted((GOOD, GOOD), (GOOD,)) as url, SifiganClient(url) as client:
+    with scripted((GOOD, GOOD), (GOOD,)) as url, SifiganClient(url, timeout_s=5.0) as client:
         for _ in range(3):
             waveform = client.synthesize(*features(2))
             assert np.array_equal(waveform, SAMPLES)
@@ -57,7 +57,7 @@ def test_connection_is_used_again_and_opened_again_where_the_server_closed_it() 
 
 def test_connection_that_the_server_ends_is_not_used_again() -> None:
     last = GOOD.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
-    with scripted((last,), (GOOD,)) as url, SifiganClient(url) as client:
+    with scripted((last,), (GOOD,)) as url, SifiganClient(url, timeout_s=5.0) as client:
         for _ in range(2):
             assert np.array_equal(client.synthesize(*features(2)), SAMPLES)
 
@@ -74,14 +74,14 @@ def test_connection_that_the_server_ends_is_not_used_again() -> None:
     ids=["a web page", "404", "a proxy", "refused", "not ready"],
 )
 def test_answers_that_are_none(reply: bytes, error: type[Exception], message: str) -> None:
-    with scripted((reply,)) as url, SifiganClient(url) as client, pytest.raises(error, match=message):
+    with scripted((reply,)) as url, SifiganClient(url, timeout_s=5.0) as client, pytest.raises(error, match=message):
         client.synthesize(*features(2))
 
 
 def test_answer_that_breaks_off_is_told_with_the_reason() -> None:
     with (
         scripted((GOOD[:-4],), ()) as url,  # the second connection is the question which protocol is spoken
-        SifiganClient(url) as client,
+        SifiganClient(url, timeout_s=5.0) as client,
         pytest.raises(ServerUnavailableError, match=f"no Triton server answers at {url}: IncompleteRead"),
     ):
         client.synthesize(*features(2))
