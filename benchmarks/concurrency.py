@@ -27,7 +27,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
 from benchmarks.small_repository import ENGINE, WINDOW, build_small_repository, request_of
-from sifigan_triton.client.client import SifiganClient
+from sifigan_triton.client import SifiganClient
 from sifigan_triton.server.triton_server import TritonServer
 
 WINDOW_S = 0.004

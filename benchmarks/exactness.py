@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.tracks import TRACKS, Array, fixed_overlap, full_length, track_request
 from sifigan_triton.build.model_repository import BuildOptions, build
-from sifigan_triton.client.client import SifiganClient
+from sifigan_triton.client import SifiganClient
 from sifigan_triton.quality import snr_db
 from sifigan_triton.repository.engine_kinds import ENGINES
 from sifigan_triton.server.triton_server import TritonServer

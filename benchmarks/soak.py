@@ -24,7 +24,7 @@ from threading import local
 import numpy as np
 
 from benchmarks.small_repository import F0_FLOOR, build_small_repository, request_of
-from sifigan_triton.client.client import SifiganClient, SynthesisError
+from sifigan_triton.client import SifiganClient, SynthesisError
 from sifigan_triton.server.triton_server import TritonServer
 
 FIRST = 200

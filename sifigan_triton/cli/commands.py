@@ -124,7 +124,7 @@ def analyze(args: argparse.Namespace) -> None:
 def synthesize(args: argparse.Namespace) -> None:
     """Synthesise a feature file, or a recording (`resynthesize`), on a running server."""
     from sifigan_triton.cli.demo import synthesize_to_files
-    from sifigan_triton.client.client import SifiganClient
+    from sifigan_triton.client import SifiganClient
     from sifigan_triton.features.analysis import analyze_recording
     from sifigan_triton.features.audio import audio_format
     from sifigan_triton.features.features import Features
@@ -156,7 +156,7 @@ def compare(args: argparse.Namespace) -> int:
 def demo(args: argparse.Namespace) -> None:
     """Synthesise a recording at two pitches on a server of its own."""
     from sifigan_triton.cli.demo import format_rows, run_demo
-    from sifigan_triton.client.client import SifiganClient
+    from sifigan_triton.client import SifiganClient
     from sifigan_triton.repository.servable import MAIN, find_servable
 
     servable = find_servable(args.model_repository, [MAIN])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from preprocess.voice import Voice
-from sifigan_triton.client.client import SifiganClient
+from sifigan_triton.client import SifiganClient
 from sifigan_triton.client.step_statistics import StepStatistics, step_order
 from sifigan_triton.features.analysis import analyze_recording
 from sifigan_triton.features.audio import write_audio

@@ -1,1 +1,21 @@
-"""Clients of a server that serves the ensemble."""
+"""Client of a server that serves the ensemble: needs NumPy, and `tritonclient[grpc]` for gRPC."""
+
+from sifigan_triton.client.errors import (
+    FeaturesError,
+    ServerUnavailableError,
+    SharedMemoryError,
+    SynthesisError,
+    SynthesisTimeoutError,
+)
+from sifigan_triton.client.sifigan_client import SifiganClient
+from sifigan_triton.client.step_statistics import StepStatistics
+
+__all__ = [
+    "FeaturesError",
+    "ServerUnavailableError",
+    "SharedMemoryError",
+    "SifiganClient",
+    "StepStatistics",
+    "SynthesisError",
+    "SynthesisTimeoutError",
+]

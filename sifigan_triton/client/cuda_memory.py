@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sifigan_triton.client.shared_memory import SharedMemoryError
+from sifigan_triton.client.errors import SharedMemoryError
+from sifigan_triton.client.transport import Transport
 
 LIBRARY = "libcuda.so.1"
 """The driver's library: wherever there is a GPU, it is there."""
@@ -50,19 +51,19 @@ class CudaBlock:
         self._call("cuDevicePrimaryCtxRetain", ctypes.byref(self._context), device)
         try:
             self._call_here("cuMemAlloc_v2", ctypes.byref(self._address), ctypes.c_size_t(size))
-        except SharedMemoryError:
+        except BaseException:
             self._call("cuDevicePrimaryCtxRelease_v2", ctypes.c_int(DEVICE))
             raise
 
-    def register(self, client: Any, name: str) -> None:
+    def register(self, transport: Transport, name: str) -> None:
         """Make the block known to a server."""
         handle = _Handle()
         self._call_here("cuIpcGetMemHandle", ctypes.byref(handle), self._address)
-        client.register_cuda_shared_memory(name, base64.b64encode(bytes(handle)), DEVICE, self._size)
+        transport.register_cuda_shared_memory(name, base64.b64encode(bytes(handle)), DEVICE, self._size)
 
-    def unregister(self, client: Any, name: str) -> None:
+    def unregister(self, transport: Transport, name: str) -> None:
         """Make the server forget the block."""
-        client.unregister_cuda_shared_memory(name)
+        transport.unregister_cuda_shared_memory(name)
 
     def write(self, values: npt.NDArray[Any], offset: int) -> None:
         """Copy an array, contiguous, to `offset` bytes from the beginning."""
@@ -79,8 +80,10 @@ class CudaBlock:
 
     def free(self) -> None:
         """Give the memory back."""
-        self._call_here("cuMemFree_v2", self._address)
-        self._call("cuDevicePrimaryCtxRelease_v2", ctypes.c_int(DEVICE))
+        try:
+            self._call_here("cuMemFree_v2", self._address)
+        finally:
+            self._call("cuDevicePrimaryCtxRelease_v2", ctypes.c_int(DEVICE))
 
     def _call_here(self, function: str, *arguments: Any) -> None:
         """Call a function of the driver in the device's context; the thread's own context comes back afterwards."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from sifigan_triton.client.client import SifiganClient
+from sifigan_triton.client import SifiganClient
 from sifigan_triton.client.shared_memory import SharedMemoryKind
 from sifigan_triton.client.step_statistics import StepStatistics
 from sifigan_triton.measure.bare_engine import BareEngine, read_settings

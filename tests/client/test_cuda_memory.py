@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sifigan_triton.client import cuda_memory
-from sifigan_triton.client.client import SharedMemoryError, SifiganClient
+from sifigan_triton.client import ServerUnavailableError, SharedMemoryError, SifiganClient, cuda_memory
 from sifigan_triton.client.cuda_memory import CudaBlock
 from sifigan_triton.client.shared_memory import SharedMemory
+
+ARGUMENTS = (np.full(2, 100.0), np.zeros((2, 40)), np.zeros((2, 3)))
 
 
 class Driver:
@@ -95,15 +96,16 @@ def test_tensors_lie_where_the_server_is_told(driver: Driver) -> None:
     server = Server()
     memory = SharedMemory(server, "cuda", "localhost:8000")
     tensors = {"f0": np.arange(5, dtype=np.float32), "mcep": np.ones((5, 40), np.float32), "seed": np.array([3])}
-    region, offsets = memory.put(tensors)
+    places = memory.put(tensors)
+    (region,) = {place.region for place in places.values()}
     address, size = server.regions[region]
     device = bytes(driver.memory[address])
     assert len(device) == size
     for name, values in tensors.items():
-        assert device[offsets[name] : offsets[name] + values.nbytes] == values.tobytes()
-        assert offsets[name] % 64 == 0
+        assert device[places[name].offset : places[name].offset + places[name].size] == values.tobytes()
+        assert places[name].offset % 64 == 0
 
-    address, _ = server.regions[memory.room(40)]
+    address, _ = server.regions[memory.room(40).region]
     driver.memory[address][:40] = np.arange(10, dtype=np.float32).tobytes()
     assert memory.answer(np.float32, 10).tolist() == list(range(10))
 
@@ -126,4 +128,49 @@ def test_machine_without_a_driver_is_told(monkeypatch: pytest.MonkeyPatch) -> No
         SifiganClient("127.0.0.1:1", shared_memory="cuda") as client,
         pytest.raises(SharedMemoryError, match=r"needs an NVIDIA GPU and its driver: libnothing\.so\.1"),
     ):
-        client.synthesize(np.full(2, 100.0), np.zeros((2, 40)), np.zeros((2, 3)))
+        client.synthesize(*ARGUMENTS)
+
+
+@pytest.mark.parametrize("scheme", ["", "grpc://"], ids=["http", "grpc"])
+def test_memory_is_given_back_where_no_server_answers(driver: Driver, scheme: str) -> None:
+    with (
+        SifiganClient(f"{scheme}127.0.0.1:1", shared_memory="cuda") as client,
+        pytest.raises(ServerUnavailableError, match="no Triton server answers"),
+    ):
+        client.synthesize(*ARGUMENTS)
+    assert not driver.memory
+    assert (driver.retained, driver.depth) == (0, 0)
+
+
+@pytest.mark.parametrize("failing", ["cuIpcGetMemHandle", "cuMemcpyHtoD_v2"])
+def test_memory_is_given_back_where_the_driver_fails(driver: Driver, failing: str) -> None:
+    driver.failing = failing
+    memory = SharedMemory(Server(), "cuda", "localhost:8000")
+    with pytest.raises(SharedMemoryError, match=f"{failing} failed"):
+        memory.put({"f0": np.ones(5, np.float32)})
+    memory.close()
+    assert not driver.memory
+    assert (driver.retained, driver.depth) == (0, 0)
+
+
+def test_memory_is_given_back_where_registering_is_interrupted(driver: Driver) -> None:
+    class Interrupted(Server):
+        def register_cuda_shared_memory(self, name: str, handle: bytes, device: int, size: int) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        SharedMemory(Interrupted(), "cuda", "localhost:8000").room(40)
+    assert not driver.memory
+    assert driver.retained == 0
+
+
+def test_block_that_cannot_be_freed_does_not_keep_the_others(driver: Driver) -> None:
+    server = Server()
+    memory = SharedMemory(server, "cuda", "localhost:8000")
+    memory.put({"f0": np.ones(5, np.float32)})
+    memory.room(40)
+    driver.failing = "cuMemFree_v2"
+    memory.close()
+    assert not server.regions
+    assert driver.retained == 0
+    memory.close()

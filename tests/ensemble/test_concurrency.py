@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from benchmarks.tracks import Request, recordings, track_request
-from sifigan_triton.client.client import SifiganClient
+from sifigan_triton.client import SifiganClient
 from tests.conftest import Deployment
 
 pytestmark = pytest.mark.server

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.tracks import TRACKS, Request, fixed_overlap, full_length, lengths, recordings, track_request
-from sifigan_triton.client.client import SifiganClient
+from sifigan_triton.client import SifiganClient
 from sifigan_triton.quality import snr_db
 from tests.conftest import Deployment
 

@@ -19,7 +19,7 @@ from benchmarks.older_interface import older_tensors, write
 from benchmarks.tracks import full_length, shipped, track_request
 from preprocess import Settings
 from preprocess.older_tensors import EXCITATION, FACTORS, FEATURES
-from sifigan_triton.client.client import SifiganClient, SynthesisError
+from sifigan_triton.client import SifiganClient, SynthesisError
 from sifigan_triton.features.requests import Request
 from sifigan_triton.measure import perf_analyzer
 from sifigan_triton.quality import snr_db

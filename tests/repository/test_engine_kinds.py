@@ -14,7 +14,7 @@ from benchmarks.tracks import DATA, full_length, shipped, track_request
 from preprocess import Settings, condition
 from preprocess.windows import split
 from sifigan_triton.build.model_repository import BuildOptions, build
-from sifigan_triton.client.client import SifiganClient
+from sifigan_triton.client import SifiganClient
 from sifigan_triton.network.crop_plan import crop_plan
 from sifigan_triton.network.export import DYNAMIC_INPUTS, INPUTS
 from sifigan_triton.quality import snr_db

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from preprocess import condition
-from sifigan_triton.client.client import SifiganClient
+from sifigan_triton.client import SifiganClient
 from sifigan_triton.repository.engine_kinds import ENGINES
 from sifigan_triton.repository.model_plan import plan_models
 from sifigan_triton.repository.staging import stage_model

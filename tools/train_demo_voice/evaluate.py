@@ -22,7 +22,7 @@ import torch
 from tqdm import tqdm
 
 from preprocess import Voice, condition
-from sifigan_triton.client.client import SifiganClient
+from sifigan_triton.client import SifiganClient
 from sifigan_triton.features.features import Features
 from sifigan_triton.files import atomic_file
 from sifigan_triton.network.generator import Generator

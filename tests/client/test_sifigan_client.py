@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.tracks import shipped
 from postprocess import to_pcm16
-from sifigan_triton.client.client import ServerUnavailableError, SifiganClient, SynthesisError, SynthesisTimeoutError
+from sifigan_triton.client import ServerUnavailableError, SifiganClient, SynthesisError, SynthesisTimeoutError
 from tests.conftest import Deployment
 
 REQUEST = shipped("short")[0].first(60)  # all voiced
@@ -84,8 +84,3 @@ def test_no_server(scheme: str) -> None:
         url = f"{scheme}127.0.0.1:{reserved.getsockname()[1]}"
         with SifiganClient(url) as client, pytest.raises(ServerUnavailableError, match=url):
             client.synthesize(*ARGUMENTS)
-
-
-def test_unknown_scheme() -> None:
-    with pytest.raises(ValueError, match="expected host:port, http://host:port or grpc://host:port"):
-        SifiganClient("ftp://localhost:8000")

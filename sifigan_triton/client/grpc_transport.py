@@ -1,0 +1,89 @@
+"""Triton's gRPC protocol, over `tritonclient`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy.typing as npt
+from tritonclient import grpc
+from tritonclient.utils import InferenceServerException
+
+from sifigan_triton.client.address import Address
+from sifigan_triton.client.errors import ServerUnavailableError, SynthesisError
+from sifigan_triton.client.transport import LET_GO_TIMEOUT_S, Answer, Place, data_type
+
+
+class GrpcTransport:
+    """One connection to one server, which carries any number of requests at once."""
+
+    def __init__(self, address: Address, timeout_s: float) -> None:
+        """Prepare; nothing is sent yet. Every call may take `timeout_s`."""
+        self._address, self._timeout_s = address, timeout_s
+        self._client = grpc.InferenceServerClient(address.host_port)
+
+    def infer(
+        self, model: str, tensors: Mapping[str, npt.NDArray[Any]], output: str, shared: Mapping[str, Place]
+    ) -> Answer:
+        """Return one output of a model."""
+        inputs = []
+        for name, values in tensors.items():
+            inputs.append(grpc.InferInput(name, list(values.shape), data_type(values)))
+            if name in shared:
+                _lay(inputs[-1], shared[name])
+            else:
+                inputs[-1].set_data_from_numpy(values)
+        wanted = grpc.InferRequestedOutput(output)
+        if output in shared:
+            _lay(wanted, shared[output])
+        result = self._ask(model, self._client.infer, model, inputs, outputs=[wanted])
+        (count,) = result.get_output(output).shape
+        return Answer(int(count), None if output in shared else result.as_numpy(output).copy())
+
+    def statistics(self) -> list[dict[str, Any]]:
+        """Return Triton's statistics of every model."""
+        answer: dict[str, Any] = self._ask("", self._client.get_inference_statistics, as_json=True)
+        models: list[dict[str, Any]] = answer["model_stats"]
+        return models
+
+    def register_system_shared_memory(self, name: str, key: str, byte_size: int) -> None:
+        """Let the server open memory of the machine."""
+        self._ask("", self._client.register_system_shared_memory, name, key, byte_size)
+
+    def register_cuda_shared_memory(self, name: str, raw_handle: bytes, device_id: int, byte_size: int) -> None:
+        """Let the server open memory of a GPU; the handle is in base 64."""
+        self._ask("", self._client.register_cuda_shared_memory, name, raw_handle, device_id, byte_size)
+
+    def unregister_system_shared_memory(self, name: str) -> None:
+        """Let the server close memory of the machine."""
+        self._ask("", self._client.unregister_system_shared_memory, name, longest_s=LET_GO_TIMEOUT_S)
+
+    def unregister_cuda_shared_memory(self, name: str) -> None:
+        """Let the server close memory of a GPU."""
+        self._ask("", self._client.unregister_cuda_shared_memory, name, longest_s=LET_GO_TIMEOUT_S)
+
+    def close(self) -> None:
+        """Close the connection; nobody may be using it."""
+        self._client.close()
+
+    def _ask(
+        self, model: str, call: Callable[..., Any], *arguments: Any, longest_s: float = math.inf, **options: Any
+    ) -> Any:
+        """Call the server; turn its errors into what the caller can do."""
+        timeout_s = min(self._timeout_s, longest_s)
+        try:
+            return call(*arguments, **options, client_timeout=timeout_s)
+        except InferenceServerException as error:
+            status, message = str(error.status() or ""), str(error.message() or error)
+        if "DEADLINE_EXCEEDED" in status:
+            raise self._address.silent(timeout_s)
+        if "unknown model" in message:
+            raise ServerUnavailableError(f"{self._address.url} cannot serve {model}: {message}")
+        if "UNAVAILABLE" in status:
+            raise self._address.unavailable(message)
+        raise SynthesisError(message)
+
+
+def _lay(tensor: Any, place: Place) -> None:
+    tensor.set_shared_memory(place.region, place.size, place.offset)

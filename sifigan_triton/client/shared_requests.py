@@ -1,0 +1,85 @@
+"""Requests whose tensors lie in shared memory: what is written, asked, read, and done again when the server forgot."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sifigan_triton.client.errors import SynthesisError
+from sifigan_triton.client.shared_memory import SharedMemory, SharedMemoryKind
+from sifigan_triton.client.transport import Transport
+
+OUTPUTS = {"waveform": np.float32, "pcm16": np.int16}
+_SEND_AGAIN = ("Unable to find shared memory region", "shared memory size specified with the request")
+"""What a server says that was started anew, or whose voice makes more samples a frame than the one before."""
+
+
+class SharedRequests:
+    """Sets of regions, as many as requests are under way at once: each set serves one request at a time."""
+
+    def __init__(self, transport: Transport, kind: SharedMemoryKind, url: str) -> None:
+        """Prepare; nothing is reserved yet."""
+        self._transport, self._kind, self._url = transport, kind, url
+        self._idle: deque[SharedMemory] = deque()
+        self._samples_per_frame = 0  # not known yet
+
+    def infer(self, model: str, tensors: Mapping[str, npt.NDArray[Any]], output: str) -> npt.NDArray[Any]:
+        """Return one output, a copy.
+
+        Raises:
+            SharedMemoryError: if memory cannot be had, or the server cannot open it.
+
+        """
+        try:
+            memory = self._idle.pop()
+        except IndexError:
+            memory = SharedMemory(self._transport, self._kind, self._url)
+        try:
+            return self._share(memory, model, tensors, output)
+        finally:
+            self._idle.append(memory)
+
+    def close(self) -> None:
+        """Give all memory back; nobody may be using it."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def _share(
+        self,
+        memory: SharedMemory,
+        model: str,
+        tensors: Mapping[str, npt.NDArray[Any]],
+        output: str,
+        again: bool = True,
+    ) -> npt.NDArray[Any]:
+        """Hand the tensors of a request over, once more if the server does not know the memory any more."""
+        try:
+            return self._share_once(memory, model, tensors, output)
+        except SynthesisError as refusal:
+            if not again or not any(reason in str(refusal) for reason in _SEND_AGAIN):
+                raise
+            memory.forget()
+            self._samples_per_frame = 0
+            return self._share(memory, model, tensors, output, again=False)
+        except BaseException:
+            memory.retire()  # the request may still be under way, reading and writing there
+            raise
+
+    def _share_once(
+        self, memory: SharedMemory, model: str, tensors: Mapping[str, npt.NDArray[Any]], output: str
+    ) -> npt.NDArray[Any]:
+        """Write a request into shared memory, and read one output from there once its size can be foretold."""
+        frames, dtype = tensors["f0"].size, np.dtype(OUTPUTS[output])
+        shared = memory.put(tensors)
+        size = frames * self._samples_per_frame * dtype.itemsize
+        if size:
+            shared[output] = memory.room(size)
+        answer = self._transport.infer(model, tensors, output, shared)
+        if answer.values is None:
+            return memory.answer(dtype, answer.count)
+        self._samples_per_frame = answer.count // frames
+        return answer.values

@@ -1,0 +1,183 @@
+"""Client of the ensemble: one call, features in, waveform out, over HTTP or gRPC, if wanted through shared memory."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sifigan_triton.client.address import Address
+from sifigan_triton.client.errors import ServerUnavailableError, SynthesisError
+from sifigan_triton.client.features import explain_refusal, request_tensors
+from sifigan_triton.client.http_transport import HttpTransport
+from sifigan_triton.client.shared_memory import SharedMemoryKind
+from sifigan_triton.client.shared_requests import SharedRequests
+from sifigan_triton.client.step_statistics import StepStatistics
+from sifigan_triton.client.transport import Transport
+
+ENSEMBLE = "sifigan"
+
+
+class SifiganClient:
+    """Connection to a Triton server that serves the ensemble `sifigan`.
+
+    Any number of threads may share one client, also `asyncio.to_thread`, over HTTP, gRPC and shared memory: each
+    request is answered as if it were alone. As many at once open as many connections (HTTP) and sets of regions (shared
+    memory), which are kept. `close` may be called from any thread: it waits for the requests that are under way, and
+    later ones are refused. A client does not survive a fork: open one in each process.
+    """
+
+    def __init__(
+        self,
+        url: str = "localhost:8000",
+        model: str = ENSEMBLE,
+        timeout_s: float = 300.0,
+        shared_memory: SharedMemoryKind | None = None,
+    ) -> None:
+        """Prepare a connection; nothing is sent yet.
+
+        Args:
+            url: `host:port` or `http://host:port` for HTTP, `grpc://host:port` for gRPC.
+            model: name of the ensemble.
+            timeout_s: longest wait for an answer, in seconds.
+            shared_memory: "system" to hand tensors over in memory that a server on the same machine opens, "cuda" for
+                memory of its first GPU; None sends them. The server has to allow it (`serve --client-shared-memory`).
+                The first answer of a client is sent in any case: it tells how long later ones are.
+
+        Raises:
+            ValueError: if the URL is none of these, or there is no such kind of shared memory.
+
+        """
+        address = Address.parse(url)
+        if shared_memory not in (None, "system", "cuda"):
+            raise ValueError(f"shared_memory is {shared_memory!r}, expected 'system', 'cuda' or None")
+        self.url, self.model, self.timeout_s = url, model, timeout_s
+        self._transport = _connect(address, timeout_s)
+        self._shared = None if shared_memory is None else SharedRequests(self._transport, shared_memory, url)
+        self._changed = threading.Condition()
+        self._under_way, self._closed = 0, False
+
+    def synthesize(
+        self,
+        f0: npt.ArrayLike,
+        mcep: npt.ArrayLike,
+        bap: npt.ArrayLike,
+        f0_factor: float = 1.0,
+        seed: int = 0,
+        repair: bool = False,
+    ) -> npt.NDArray[np.float32]:
+        """Synthesise one utterance of any length with one call.
+
+        Args:
+            f0: (T,) in Hz, 0 where unvoiced.
+            mcep: (T, coefficients), mel-cepstrum as SPTK gives it; 40 coefficients for most voices.
+            bap: (T, bands), band aperiodicity in dB as WORLD gives it; 3 bands at 24 kHz.
+            f0_factor: factor on `f0`; 1 keeps the pitch, 2 is an octave up.
+            seed: seed of the excitation's noise: the same seed gives the same audio.
+            repair: whether the server may replace frames that hold NaN or Inf by the nearest finite ones.
+
+        Returns:
+            float32 (T * 120,), the waveform at 24 kHz, in [-1, 1].
+
+        Raises:
+            FeaturesError: if a shape or data type cannot be right, or is not the served voice's; a ValueError, too.
+            SynthesisError: if the server refuses the request, with its reason.
+            ServerUnavailableError: if no server answers, or it does not serve the model, or the client has been closed.
+            SynthesisTimeoutError: if the answer takes longer than `timeout_s`.
+            SharedMemoryError: if client and server cannot share memory, where that was asked for.
+
+        """
+        waveform: npt.NDArray[np.float32] = self._infer("waveform", f0, mcep, bap, f0_factor, seed, repair)
+        return waveform
+
+    def synthesize_pcm16(
+        self,
+        f0: npt.ArrayLike,
+        mcep: npt.ArrayLike,
+        bap: npt.ArrayLike,
+        f0_factor: float = 1.0,
+        seed: int = 0,
+        repair: bool = False,
+    ) -> npt.NDArray[np.int16]:
+        """Synthesise like `synthesize`, but let the server round to 16 bits: half the bytes of the answer."""
+        pcm16: npt.NDArray[np.int16] = self._infer("pcm16", f0, mcep, bap, f0_factor, seed, repair)
+        return pcm16
+
+    def steps(self) -> dict[str, StepStatistics]:
+        """Return what each model has done since the server started, by model name.
+
+        Raises:
+            ServerUnavailableError: if no server answers, or the client has been closed.
+            SynthesisTimeoutError: if the answer takes longer than `timeout_s`.
+
+        """
+        with self._request():
+            return {entry["name"]: StepStatistics.parse(entry) for entry in self._transport.statistics()}
+
+    def close(self) -> None:
+        """Wait for the requests of other threads, close the connection, and give shared memory back.
+
+        A second call does nothing.
+        """
+        with self._changed:
+            self._closed = True
+            self._changed.wait_for(lambda: not self._under_way, self.timeout_s)
+        if self._shared is not None:
+            self._shared.close()
+        self._transport.close()
+
+    def __enter__(self) -> SifiganClient:
+        """Return the client; it is closed at the end of the block."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connection."""
+        self.close()
+
+    @contextmanager
+    def _request(self) -> Iterator[None]:
+        """Count a request as under way, so that `close` waits for it."""
+        with self._changed:
+            if self._closed:
+                raise ServerUnavailableError(f"this client of {self.url} has been closed: open a new one")
+            self._under_way += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._under_way -= 1
+                self._changed.notify_all()
+
+    def _infer(
+        self,
+        output: str,
+        f0: npt.ArrayLike,
+        mcep: npt.ArrayLike,
+        bap: npt.ArrayLike,
+        f0_factor: float,
+        seed: int,
+        repair: bool,
+    ) -> Any:
+        tensors = request_tensors(f0, mcep, bap, f0_factor, seed, repair)
+        with self._request():
+            try:
+                if self._shared is not None and all(values.size for values in tensors.values()):
+                    return self._shared.infer(self.model, tensors, output)
+                return self._transport.infer(self.model, tensors, output, {}).values  # no regions of 0 bytes
+            except SynthesisError as refusal:
+                raise explain_refusal(refusal) from None
+
+
+def _connect(address: Address, timeout_s: float) -> Transport:
+    if address.protocol == "http":
+        return HttpTransport(address, timeout_s)
+    from sifigan_triton.client.grpc_transport import GrpcTransport  # HTTP needs no grpc
+
+    return GrpcTransport(address, timeout_s)
