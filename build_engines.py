@@ -142,7 +142,7 @@ def _add_window_options(parser: argparse.ArgumentParser, defaults: BuildOptions)
         default=defaults.window,
         metavar="FRAMES",
         help="frames a window yields (default: %(default)s); auto: the one that is cheapest for --lengths, by "
-        "measurement on this machine, which takes a minute or more (see docs/window.md)",
+        "measurement on this machine, which takes a minute or more (see docs/howto/tune.md)",
     )
     parser.add_argument(
         "--lengths",
@@ -197,7 +197,7 @@ def _add_engine_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="bound of the quality gate, repeatable, such as snr=45 (see docs/quality.md)",
+        help="bound of the quality gate, repeatable, such as snr=45 (see docs/reference/quality.md)",
     )
     parser.add_argument(
         "--gate-data",
