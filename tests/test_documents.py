@@ -100,7 +100,8 @@ def test_commands_of_the_pages_parse() -> None:
     """Each `sifigan-triton` and `make` command of docs/ has the targets and options that it uses."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for path in (ROOT / "docs").rglob("*.md"):
-        blocks = re.findall(r"```console\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
+        text = path.read_text(encoding="utf-8").replace("\\\n", "")
+        blocks = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
         for line in [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]:
             program, *words = shlex.split(line.split("#")[0])
             if program == "make":
