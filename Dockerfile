@@ -1,4 +1,4 @@
-# The serving image, on NVIDIA's Triton image. docs/container.md explains it, and says what has not been tried.
+# The serving image, on NVIDIA's Triton image. docs/howto/deploy.md explains it, and says what has not been tried.
 #
 #   toolchain   Python 3.11, the pinned packages, the project: builds engines; compose's service `build` runs it
 #   engines     the engines that need no GPU, built while the image is built
@@ -53,5 +53,5 @@ EXPOSE 8000 8001 8002
 # An inference, not /v2/health/ready: it tells that audio comes out, and releases before 26.04 stay ready with a dead model.
 HEALTHCHECK --interval=60s --timeout=30s --start-period=180s --retries=3 \
     CMD ["python3", "/opt/sifigan/docker/healthcheck.py"]
-# NVIDIA's entry point prepares the driver's libraries, then runs its arguments. Run with --shm-size=1g (docs/container.md).
+# NVIDIA's entry point prepares the driver's libraries, then runs its arguments. Run with --shm-size=1g (docs/howto/deploy.md).
 ENTRYPOINT ["/opt/nvidia/nvidia_entrypoint.sh", "/opt/sifigan/docker/entrypoint.sh"]

@@ -71,7 +71,7 @@ perf: build ## Measure the ensemble with NVIDIA's perf_analyzer over HTTP and gR
 bench: build ## Measure ensembles beside their bare engines over lengths, loads and protocols
 	$(BIN)/sifigan-triton benchmark $(BENCH_ARGS)
 
-study: $(VENV)/.installed $(FULL_SIZE)/voice.json ## Repeat the performance study with every engine of this machine, full size: docs/performance.md
+study: $(VENV)/.installed $(FULL_SIZE)/voice.json ## Repeat the performance study with every engine of this machine, full size: docs/notes/performance.md
 	$(BIN)/python -m benchmarks.study --voice $(FULL_SIZE) $(STUDY_ARGS)
 
 test: build ## Run the tests, those against a real Triton server included

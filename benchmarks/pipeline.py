@@ -1,6 +1,6 @@
 """Table and plot: what preprocess and postprocess cost in CPU time, from 100 to 60,000 frames.
 
-    python -m benchmarks.pipeline [--rounds 30] [--plot docs/pipeline.png]
+    python -m benchmarks.pipeline [--rounds 30] [--plot docs/notes/pipeline.png]
 
 One process, one thread; CPU time of the thread, so that what else runs on the machine counts less. All rows of a length
 are interleaved, after a round that is not counted; medians. Between two measurements 64 MB are written, so that nothing

@@ -6,7 +6,7 @@ Builds the engines into `build/study` with a window of 627 frames, so that the s
 exactly one window of a static engine; serves them with the wheel's Triton; lets perf_analyzer measure each engine over
 gRPC, one request at a time, first bare (the engine's own tensors) and then behind its ensemble (the features), through
 all engines before it begins again, as `sifigan-triton benchmark` does; and writes the table between the marks of
-`docs/performance.md`, beside the study's own table and the figures of the quality gate.
+`docs/notes/performance.md`, beside the study's own table and the figures of the quality gate.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from sifigan_triton.server.triton_server import TritonServer
 FRAMES = 627
 F0_FLOOR = 70.0
 REQUEST = DATA / f"frames-{FRAMES}.json"
-SECTION = Section(Path("docs/performance.md"), "<!-- study: written by `make study` -->", "<!-- study: end -->")
+SECTION = Section(Path("docs/notes/performance.md"), "<!-- study: written by `make study` -->", "<!-- study: end -->")
 FRAME_PERIOD_S = 0.005
 
 STUDY = {"pt-fp32": 21.5, "onnx-fp32": 17.7, "trt-fp32": 27.9, "pt-fp16": 38.9, "onnx-fp16": 36.8, "trt-fp16": 63.7}

@@ -10,7 +10,7 @@ def merge(windows: npt.NDArray[np.float32], samples: int) -> npt.NDArray[np.floa
     """Join the engine's windows and cut what lies behind the utterance's end.
 
     The windows tile the utterance and each is exact up to its last sample, so that they are laid end to end; see
-    `docs/architecture.md` for why there is no cross-fade.
+    `docs/how-it-works.md` for why there is no cross-fade.
 
     Args:
         windows: float32 (n, 1, window * hop_size), in order.

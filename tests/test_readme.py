@@ -1,4 +1,4 @@
-"""The README's code blocks run as they stand, against a real server."""
+"""The code blocks of the README and of the page on clients run as they stand, against a real server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from sifigan_triton.features.features import Features
 from tests.conftest import ROOT, Deployment
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PYTHON_BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+CLIENTS = (ROOT / "docs" / "howto" / "clients.md").read_text(encoding="utf-8")
+PYTHON_BLOCKS = re.findall(r"```python\n(.*?)```", README + CLIENTS, re.DOTALL)
 COMMANDS = [line[2:] for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from tests.demo_voice.toy import HOP
 from tools.train_demo_voice import export
 from tools.train_demo_voice.journal import CHECKPOINT_FILE, LOG_FILE, LossLog
 from tools.train_demo_voice.trainer import Trainer
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_export_round_trip(trainer: Trainer, corpus: Path, tmp_path: Path) -> None:
@@ -74,5 +77,32 @@ def test_export_averages_two_checkpoints(trainer: Trainer, corpus: Path, tmp_pat
 def test_card_names_the_discriminators_only_where_they_took_part(start: float, said: str) -> None:
     plan = {"steps": 100, "adversarial_from": start, "adversarial_weight": 8.0, "feature_weight": 30.0}
     text = export.describe_discriminators(plan, 60)
-    assert text.startswith(f"; {said}") if said else text == ""
+    assert text.startswith("| ") and said in text if said else text == ""
     assert export.describe_discriminators(plan, 50) == ""
+
+
+def test_remarks_come_from_a_folder_and_bring_its_picture(tmp_path: Path) -> None:
+    standard = export.Remarks("a GPU")
+    assert standard.read(tmp_path) == standard
+    (tmp_path / "figures.md").write_text("MCD 1.23 dB.\n")
+    (tmp_path / "history.md").write_text("Two runs.\n")
+    assert standard.read(tmp_path) == replace(standard, figures="MCD 1.23 dB.", history="Two runs.")
+    (tmp_path / "spectrograms.png").write_bytes(b"picture")
+    assert standard.read(tmp_path).figures == "MCD 1.23 dB.\n\n![spectrograms](spectrograms.png)"
+
+
+def test_the_shipped_card_is_the_template_filled_in() -> None:
+    parts, seen = [], set[str]()
+    for part in re.split(r"(\$[a-z_]+)", export.CARD_TEMPLATE.read_text(encoding="utf-8")):
+        name = part[1:]
+        if not part.startswith("$"):
+            parts.append(re.escape(part))
+        else:
+            parts.append(f"(?P={name})" if name in seen else f"(?P<{name}>.*?)")
+            seen.add(name)
+    card = (ROOT / "voices" / "demo" / "README.md").read_text(encoding="utf-8")
+    found = re.fullmatch("".join(parts), card, re.DOTALL)
+    assert found, "export the card anew after changing its template"
+    assert "4, 5.4, 7 and 8 kHz" in found["heard"]
+    generator = load_voice(ROOT / "voices" / "demo")[1]
+    assert found["parameters"] == f"{sum(parameter.numel() for parameter in generator.parameters()):,}"

@@ -176,19 +176,19 @@ def make_utterance(utterance: Utterance, sentence: str, folder: Path) -> float:
     return features.seconds
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Make the corpus."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="folder of the corpus, made if absent")
     parser.add_argument("--items", type=int, default=480, help="utterances, of about 4 s (default 480)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2, help="processes (default 2)")
-    arguments = parser.parse_args()
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    utterances = [Utterance(index, arguments.seed) for index in range(arguments.items)]
-    sentences = make_sentences(arguments.items, arguments.seed)
-    make = partial(make_utterance, folder=arguments.output)
-    with ProcessPoolExecutor(arguments.workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    args = parser.parse_args(arguments)
+    args.output.mkdir(parents=True, exist_ok=True)
+    utterances = [Utterance(index, args.seed) for index in range(args.items)]
+    sentences = make_sentences(args.items, args.seed)
+    make = partial(make_utterance, folder=args.output)
+    with ProcessPoolExecutor(args.workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         made = tqdm(pool.map(make, utterances, sentences), total=len(utterances), unit="utterance")
         print(f"{sum(made) / 60.0:.1f} minutes of audio made")
 

@@ -2,7 +2,7 @@
 
     python -m tools.train_demo_voice.evaluate --voice voices/demo --corpus corpus --output figures
 
-Writes `figures.md` (for the card: `export.py --figures`), `figures.json` and `spectrograms.png`. With `--server
+Writes `figures.md` (for the card: `export.py --remarks`), `figures.json` and `spectrograms.png`. With `--server
 HOST:PORT` a running Triton server synthesises instead of the full-length PyTorch generator.
 """
 
@@ -35,6 +35,7 @@ from tools.train_demo_voice.measures import world_resynthesis
 from tools.train_demo_voice.moves import FACTORS, Move, judge_move, move_table
 from tools.train_demo_voice.pictures import save_pictures
 
+FIGURES_FILE = "figures.md"
 METRICS = ("mcd", "log_f0", "vuv", "visqol", "loudness")
 HEADINGS = ("MCD dB", "log-F0 RMSE", "V/UV %", "ViSQOL", "loudness LU")
 
@@ -106,7 +107,7 @@ def make_tables(copies: dict[str, dict[str, dict[str, float | None]]], moves: Se
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Measure from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--voice", type=Path, required=True)
@@ -116,13 +117,13 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=20, help="held-out utterances (default 20)")
     parser.add_argument("--processes", type=int, help="that measure (default: one for each CPU)")
     parser.add_argument("--server", help="host:port of a Triton server that serves the voice")
-    arguments = parser.parse_args()
-    voice, generator = load_voice(arguments.voice)
-    synthesize = served_synthesizer(arguments.server) if arguments.server else local_synthesizer(voice, generator)
-    clips = held_out_clips(arguments.corpus)[: arguments.clips]
-    clips += [recorded_clip(path, voice) for path in sorted(arguments.recordings.glob("*.flac"))]
+    args = parser.parse_args(arguments)
+    voice, generator = load_voice(args.voice)
+    synthesize = served_synthesizer(args.server) if args.server else local_synthesizer(voice, generator)
+    clips = held_out_clips(args.corpus)[: args.clips]
+    clips += [recorded_clip(path, voice) for path in sorted(args.recordings.glob("*.flac"))]
     made = {}
-    with ProcessPoolExecutor(arguments.processes, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(args.processes, get_context("spawn")) as pool:
         measured = []
         for clip in clips:
             made[clip.name] = synthesize(clip.features, 1.0)
@@ -131,9 +132,9 @@ def main() -> None:
         results = [result.result() for result in tqdm(measured, unit="utterance")]
     copies = {clip.name: copy for clip, (copy, _) in zip(clips, results, strict=True)}
     moves = [move for _, some in results for move in some]
-    shown = [*clips[:3], *clips[arguments.clips :]]
+    shown = [*clips[:3], *clips[args.clips :]]
     save_pictures(
-        arguments.output / "spectrograms.png",
+        args.output / "spectrograms.png",
         [clip.name for clip in shown],
         [clip.waveform.astype(np.float32) for clip in shown],
         [made[clip.name].astype(np.float32) for clip in shown],
@@ -141,8 +142,8 @@ def main() -> None:
     )
     tables = make_tables(copies, moves)
     text = json.dumps({"copies": copies, "moves": [asdict(move) for move in moves]}, indent=1)
-    for name, content in (("figures.md", tables), ("figures.json", text)):
-        with atomic_file(arguments.output / name) as file:
+    for name, content in ((FIGURES_FILE, tables), ("figures.json", text)):
+        with atomic_file(args.output / name) as file:
             file.write(content.encode())
     print(tables)
 

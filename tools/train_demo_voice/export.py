@@ -7,9 +7,10 @@ python -m tools.train_demo_voice.export ... --earlier step50500.pt --earlier-sha
 from __future__ import annotations
 
 import argparse
+import shutil
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -24,6 +25,7 @@ from tools.train_demo_voice.corpus import HOP_SIZE, SAMPLE_RATE
 from tools.train_demo_voice.journal import CHECKPOINT_FILE, LOG_FILE
 
 CARD_TEMPLATE = Path(__file__).with_name("card.md")
+PICTURE_FILE = "spectrograms.png"
 
 LICENSES = (
     "hibari-tts 0.2.1 (Apache-2.0); Sinsy voice nitech_jp_song070_f001 (CC BY 3.0, Nagoya Institute of Technology)"
@@ -48,13 +50,26 @@ class Trained:
 
 @dataclass(frozen=True)
 class Remarks:
-    """What the card says beside what the checkpoint and the corpus hold."""
+    """What the card says beside what the checkpoint and the corpus hold: Markdown."""
 
     hardware: str = "one CPU thread"
-    history: str = ""
-    """What changed in the course of the training."""
+    heard: str = "Nobody has listened yet."
+    """What it sounds like, and what is wrong with it."""
     figures: str = "Not measured yet."
-    """Markdown, the quality that was measured."""
+    """The quality that was measured."""
+    history: str = "It is one run of that recipe."
+    """How the training differed from the recipe."""
+
+    def read(self, folder: Path) -> Remarks:
+        """Return the remarks with those of `heard.md`, `figures.md` and `history.md` that the folder holds.
+
+        Where it holds a picture, as `evaluate.py` draws it, the figures end with that; it has to lie beside the card.
+        """
+        files = {name: folder / f"{name}.md" for name in ("heard", "figures", "history")}
+        texts = {name: file.read_text(encoding="utf-8").strip() for name, file in files.items() if file.exists()}
+        if (folder / PICTURE_FILE).exists():
+            texts["figures"] = f"{texts.get('figures', self.figures)}\n\n![spectrograms]({PICTURE_FILE})"
+        return replace(self, **texts)
 
 
 @dataclass(frozen=True)
@@ -116,13 +131,13 @@ def describe_corpus(folder: Path) -> str:
 
 
 def describe_discriminators(plan: Mapping[str, float], step: int) -> str:
-    """Return what the card says of the discriminators: nothing where they never set in."""
+    """Return the discriminators' rows of the card's table of losses: nothing where they never set in."""
     first = int(plan["adversarial_from"] * plan["steps"])
     if first >= step:
         return ""
     return (
-        f"; from step {first:,} on least-squares discriminators of five periods and three resolutions "
-        f"({plan['adversarial_weight']:g}) with feature matching ({plan['feature_weight']:g})"
+        f"| least-squares discriminators of five periods and three resolutions, from step {first:,} on | "
+        f"{plan['adversarial_weight']:g} |\n| their feature matching | {plan['feature_weight']:g} |\n"
     )
 
 
@@ -146,9 +161,7 @@ def make_card(trained: Trained, corpus: str, remarks: Remarks) -> str:
         discriminators=describe_discriminators(plan, trained.step),
         minutes=f"{trained.seconds / 60.0:.0f}",
         corpus=corpus,
-        hardware=remarks.hardware,
-        history=remarks.history,
-        figures=remarks.figures,
+        **asdict(remarks),
     )
 
 
@@ -164,7 +177,7 @@ def export(run: Path, corpus: Path, output: Path, remarks: Remarks, earlier: Ear
     return trained
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Export from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="folder of the training (its --output)")
@@ -174,19 +187,25 @@ def main() -> None:
         "--earlier", type=Path, help="an earlier checkpoint of the training, to be averaged with the last"
     )
     parser.add_argument("--earlier-share", type=float, default=0.5, help="its weight, 0 to 1")
-    parser.add_argument("--figures", type=Path, help="Markdown with the measured quality, for the card")
+    parser.add_argument(
+        "--remarks",
+        type=Path,
+        help="folder with figures.md (as evaluate.py writes it), heard.md or history.md, for the card",
+    )
     parser.add_argument("--hardware", default=Remarks.hardware, help="what it was trained on, for the card")
-    parser.add_argument("--history", default="", help="what changed in the course of the training, for the card")
-    arguments = parser.parse_args()
-    figures = arguments.figures.read_text(encoding="utf-8").strip() if arguments.figures else Remarks.figures
-    remarks = Remarks(arguments.hardware, arguments.history, figures)
-    earlier = Earlier(arguments.earlier, arguments.earlier_share) if arguments.earlier else None
+    args = parser.parse_args(arguments)
+    remarks = Remarks(args.hardware)
+    if args.remarks:
+        remarks = remarks.read(args.remarks)
+    earlier = Earlier(args.earlier, args.earlier_share) if args.earlier else None
     try:
-        trained = export(arguments.run, arguments.corpus, arguments.output, remarks, earlier)
+        trained = export(args.run, args.corpus, args.output, remarks, earlier)
     except ValueError as error:
         parser.error(str(error))
-    size = (arguments.output / WEIGHTS_FILE).stat().st_size / 1e6
-    print(f"{arguments.output}: step {trained.step} of {trained.plan['steps']}, {size:.1f} MB of weights")
+    if args.remarks and (args.remarks / PICTURE_FILE).exists():
+        shutil.copyfile(args.remarks / PICTURE_FILE, args.output / PICTURE_FILE)
+    size = (args.output / WEIGHTS_FILE).stat().st_size / 1e6
+    print(f"{args.output}: step {trained.step} of {trained.plan['steps']}, {size:.1f} MB of weights")
 
 
 if __name__ == "__main__":

@@ -22,15 +22,23 @@ from tools.train_demo_voice.plan import Plan
 from tools.train_demo_voice.trainer import Trainer
 
 
-def run(trainer: Trainer, journal: Journal | None) -> None:
-    """Train to the end of the plan, or until a signal asks to stop; `journal` is that of the first process."""
+def run(trainer: Trainer, journal: Journal | None) -> bool:
+    """Train to the end of the plan, or until a signal asks to stop.
+
+    Args:
+        trainer: the training.
+        journal: what it leaves behind, for the first process.
+
+    Returns:
+        Whether the end of the plan was reached.
+
+    """
     stop: list[int] = []
 
     def ask_to_stop(number: int, _: FrameType | None) -> None:
         stop.append(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, ask_to_stop)
+    before = {number: signal.signal(number, ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)}
     while trainer.step < trainer.plan.steps and not trainer.workers.any(bool(stop)):
         losses = trainer.train_step()
         if journal is not None:
@@ -38,9 +46,12 @@ def run(trainer: Trainer, journal: Journal | None) -> None:
     if journal is not None:
         journal.close()
     trainer.workers.close()
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    return trainer.step >= trainer.plan.steps
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     plan = Plan()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -62,39 +73,41 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--log-every", type=int, default=20, help="steps")
     parser.add_argument("--picture-every", type=int, default=500, help="steps")
     parser.add_argument("--checkpoint-minutes", type=float, default=3.0)
-    arguments = parser.parse_args()
+    args = parser.parse_args(arguments)
     names = ("channels", "steps", "batch_size", "frames", "learning_rate", "adversarial_from", "discriminator_channels")
-    plan = Plan(seed=arguments.seed, **{name: getattr(arguments, name) for name in names})
+    plan = Plan(seed=args.seed, **{name: getattr(args, name) for name in names})
     try:
-        arguments.plan = plan.changed(arguments.set)
+        args.plan = plan.changed(args.set)
     except ValueError as error:
         parser.error(str(error))
-    return arguments
+    return args
 
 
-def main() -> None:
-    """Start or resume a training."""
-    arguments = parse_arguments()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    plan = arguments.plan
+def main(arguments: list[str] | None = None) -> bool:
+    """Start or resume a training; returns whether it came to its end."""
+    args = parse_arguments(arguments)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    plan = args.plan
     torch.set_flush_denormal(True)
-    device = torch.device(arguments.device)
-    recordings = load_recordings(arguments.corpus, "train")
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    checkpoint = arguments.output / CHECKPOINT_FILE
+    device = torch.device(args.device)
+    recordings = load_recordings(args.corpus, "train")
+    args.output.mkdir(parents=True, exist_ok=True)
+    checkpoint = args.output / CHECKPOINT_FILE
     if checkpoint.exists():
         trainer = Trainer.resume(checkpoint, plan, recordings, device)
     else:
         trainer = Trainer(make_voice(recordings, plan.channels), plan, recordings, device)
+    if trainer.step >= plan.steps:
+        return True
     journal = None
     if trainer.workers.rank == 0:
         minutes = sum(recording.frames for recording in recordings) * trainer.voice.frame_period_ms / 60000.0
         print(f"{len(recordings)} utterances, {minutes:.1f} minutes; from step {trainer.step} to {plan.steps}")
-        held_out = HeldOut(load_recordings(arguments.corpus, "heldout"), trainer)
-        every = arguments.log_every, arguments.picture_every, arguments.checkpoint_minutes
-        journal = Journal(trainer, held_out, arguments.output, *every)
-    run(trainer, journal)
+        held_out = HeldOut(load_recordings(args.corpus, "heldout"), trainer)
+        every = args.log_every, args.picture_every, args.checkpoint_minutes
+        journal = Journal(trainer, held_out, args.output, *every)
+    return run(trainer, journal)
 
 
 if __name__ == "__main__":
