@@ -20,7 +20,7 @@ ENV VIRTUAL_ENV=/opt/venv \
     HOME=/tmp
 WORKDIR /opt/sifigan
 COPY docker/install_toolchain.sh docker/tensorrt.py docker/
-COPY requirements.in requirements.lock requirements-nodeps.lock ./
+COPY pyproject.toml requirements.lock requirements-nodeps.lock ./
 RUN docker/install_toolchain.sh
 COPY . .
 # The user that NVIDIA's image has for serving; what it writes in /models a volume of compose keeps.

@@ -6,9 +6,9 @@ set -euo pipefail
 
 python3 -m pip install --no-cache-dir "uv==${UV_VERSION}"
 uv venv --python "${PYTHON_VERSION}" "${VIRTUAL_ENV}"
-# requirements.in says which packages, requirements.lock which versions: those that the tests have run with.
+# pyproject.toml says which packages, requirements.lock which versions: those that the tests have run with.
 uv pip install --no-cache --only-binary :all: --torch-backend "${TORCH_BACKEND}" \
-    --constraint requirements.lock --requirement requirements.in
+    --constraint requirements.lock --requirement pyproject.toml --extra build
 uv pip install --no-cache --no-deps --only-binary :all: --requirement requirements-nodeps.lock
 # Without its dependencies: the libraries are the image's own, of the version that will serve.
 uv pip install --no-cache --no-deps --only-binary :all: "${TENSORRT_BINDINGS}"

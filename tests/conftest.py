@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -64,16 +66,27 @@ def demo_voice() -> tuple[Voice, Generator]:
 def random_folder(full_voice: tuple[Voice, Generator]) -> Path:
     """The folder of the full-size voice of random weights."""
     folder = ROOT / "voices" / "random"
-    if not (folder / "voice.json").exists():
-        save_voice(folder, *full_voice, RANDOM_CARD)
+    with one_builder():
+        if not (folder / "voice.json").exists():
+            save_voice(folder, *full_voice, RANDOM_CARD)
     return folder
+
+
+@contextmanager
+def one_builder() -> Iterator[None]:
+    """Keep the other processes of a parallel run from building at the same time: they build the same folders."""
+    BUILT.mkdir(parents=True, exist_ok=True)
+    with (BUILT / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _deploy(
     folder: Path, voice: tuple[Voice, Generator], output: Path, window: int, f0_floor: float
 ) -> Iterator[Deployment]:
     engine = ENGINES["openvino-fp32"]
-    build(BuildOptions(folder, output, (engine,), None, window, f0_floor, max_batch_size=128))
+    with one_builder():
+        build(BuildOptions(folder, output, (engine,), None, window, f0_floor, max_batch_size=128))
     spec = EngineSpec(*voice, window, f0_floor)
     models = find_servable(output, ("sifigan", "sifigan-tensors")).models
     ports = {"http_port": 0, "grpc_port": 0, "metrics_port": 0}
@@ -104,7 +117,8 @@ def zero_deployment() -> Iterator[Deployment]:
     """A voice of 64 channels and `pd_indexing: zero` in the default build's shape: window 512, F0 floor 70 Hz."""
     voice = random_voice("zero", channels=64, pd_indexing="zero")
     folder = BUILT / "voice-zero"
-    save_voice(folder, *voice, RANDOM_CARD)
+    with one_builder():
+        save_voice(folder, *voice, RANDOM_CARD)
     yield from _deploy(folder, voice, BUILT / "zero-window-512-floor-70", 512, 70.0)
 
 

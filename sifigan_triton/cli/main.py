@@ -11,6 +11,7 @@ from sifigan_triton import __version__
 from sifigan_triton.cli import commands
 from sifigan_triton.cli.console import console
 from sifigan_triton.cli.latest import latest_repository
+from sifigan_triton.files import project_file
 from sifigan_triton.repository.engine_kinds import ENGINES
 
 EXTRAS = {
@@ -233,7 +234,7 @@ def _add_server_commands(command: _Command) -> None:
     )
     _add_repository(sub)
     sub.add_argument(
-        "--recording", type=Path, default=Path("measurement_data/vocadito_10.flac"), help="default: %(default)s"
+        "--recording", type=Path, default=project_file("measurement_data/vocadito_10.flac"), help="default: %(default)s"
     )
     sub.add_argument("--f0-factor", type=float, action="append", help="repeatable (default: 1.0 and 1.26)")
     sub.add_argument("-o", "--output", type=Path, default=Path("out"), help="folder to write to (default: %(default)s)")
@@ -285,7 +286,10 @@ def _add_benchmark(command: _Command) -> None:
     sub.add_argument("--requests", type=int, default=6, help="of a row in a round, at least (default: %(default)s)")
     sub.add_argument("--seed", type=int, default=0, help="of the arrivals (default: %(default)s)")
     sub.add_argument(
-        "--recording", type=Path, default=Path("measurement_data/long.json"), help="its features (default: %(default)s)"
+        "--recording",
+        type=Path,
+        default=project_file("measurement_data/long.json"),
+        help="its features (default: %(default)s)",
     )
     sub.add_argument("-o", "--output", type=Path, default=Path("build/benchmark"), help="default: %(default)s")
     sub.add_argument("--document", type=Path, metavar="DOC.md", help="also write the table between its benchmark marks")

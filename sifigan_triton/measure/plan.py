@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sifigan_triton.features.requests import read_requests
+from sifigan_triton.features.requests import measurement_file, read_requests
 from sifigan_triton.measure.bare_engine import read_settings
 from sifigan_triton.measure.row import IN_PROCESS, BenchmarkProtocol, Case
 from sifigan_triton.measure.workload import Workload
@@ -45,7 +45,7 @@ class BenchmarkOptions:
     utilization: tuple[float, ...] | None = None
     """Shares of one client's rate for Poisson arrivals, over the last protocol; None: `UTILIZATION`, of files none."""
     schedule: Schedule = field(default_factory=Schedule)
-    recording: Path = Path("measurement_data/long.json")
+    recording: Path = field(default_factory=lambda: measurement_file("long.json"))
 
     @property
     def ensembles(self) -> dict[str, EngineKind | None]:
