@@ -1,7 +1,11 @@
 # sifigan-triton: `make demo` and `make test` set up whatever they need. `make` alone lists the targets.
 
+# What the last `make build` chose; a VOICE or BUILD_ARGS of the command line comes first.
+-include build/choice.mk
+
 PYTHON ?= python3
-VOICE ?= voices/demo
+DEMO_VOICE := voices/demo
+VOICE ?= $(DEMO_VOICE)
 FULL_SIZE := voices/random
 BUILD_ARGS ?=
 SERVE_ARGS ?=
@@ -12,10 +16,11 @@ TEST_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
+WORKERS := 2
 TYPED := preprocess postprocess sifigan_triton build_engines.py docker/healthcheck.py tools/train_demo_voice
 
 .DEFAULT_GOAL := help
-.PHONY: help check setup voice build demo serve perf bench study test lint format lock clean
+.PHONY: help check setup voice build demo serve perf bench study test test-fast lint format lock clean
 .NOTPARALLEL:
 
 help: ## List the targets
@@ -24,10 +29,11 @@ help: ## List the targets
 	@echo "Usage: make TARGET [NAME=value]. The first run makes a virtual environment in $(VENV) and installs"
 	@echo "requirements.lock there (wheels only, no compiler); later runs reuse it."
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "Names: VOICE=$(VOICE) (a voice's folder)  PYTHON=$(PYTHON) (3.11, or 3.12 untested)"
-	@echo "       BUILD_ARGS, SERVE_ARGS, PERF_ARGS, BENCH_ARGS, STUDY_ARGS, TEST_ARGS: passed on; make test TEST_ARGS='-m \"not server\"'"
+	@echo "       BUILD_ARGS, SERVE_ARGS, PERF_ARGS, BENCH_ARGS, STUDY_ARGS, TEST_ARGS: passed on; make test TEST_ARGS=tests/network"
+	@echo "       VOICE and BUILD_ARGS are remembered: make build VOICE=$(DEMO_VOICE) BUILD_ARGS= goes back to the default"
 
 check: ## Say whether this machine can run the project, installing nothing
 	@tools/check_machine.sh $(PYTHON)
@@ -38,13 +44,12 @@ setup: $(VENV)/.installed ## Make the virtual environment
 $(VENV)/.packages: requirements.lock requirements-nodeps.lock
 	@tools/check_machine.sh $(PYTHON)
 	@echo "== installing requirements.lock into $(VENV) (once; some minutes, about 2 GB)"
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --only-binary=:all: -r requirements.lock
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps -r requirements-nodeps.lock
+	@$(PYTHON) -m venv $(VENV)
+	@tools/install_packages.sh $(VENV)
 	@touch $@
 
-$(VENV)/.installed: $(VENV)/.packages pyproject.toml requirements.in requirements-dev.in
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
+$(VENV)/.installed: $(VENV)/.packages pyproject.toml setup.py
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
 voice: $(FULL_SIZE)/voice.json ## Make voices/random: full size, random weights, for measurements of speed
@@ -57,16 +62,20 @@ $(FULL_SIZE)/voice.json: | $(VENV)/.installed
 	@echo "there is no voice in $*: make one with \`sifigan-triton import\`, or leave VOICE out" >&2; exit 1
 
 build: $(VENV)/.installed $(VOICE)/voice.json ## Build the engines and the model repository, where they are out of date
-	$(BIN)/python build_engines.py --voice $(VOICE) $(BUILD_ARGS)
+	@mkdir -p build
+	@printf 'VOICE ?= %s\nBUILD_ARGS ?= %s\n' '$(VOICE)' '$(BUILD_ARGS)' > build/choice.mk
+	@$(if $(filter-out $(DEMO_VOICE),$(VOICE))$(BUILD_ARGS),echo "== voice $(VOICE) $(BUILD_ARGS)(as chosen last; back with: make build VOICE=$(DEMO_VOICE) BUILD_ARGS=)",:)
+	@$(BIN)/sifigan-triton build --voice $(VOICE) $(BUILD_ARGS)
 
 demo: build ## Resynthesise a real recording through Triton: out/*.wav, out/*.png and a table of times
-	$(BIN)/sifigan-triton demo
+	@$(BIN)/sifigan-triton demo
 
 serve: build ## Keep a server up on ports 8000 (HTTP), 8001 (gRPC), 8002 (metrics) until Ctrl-C
-	$(BIN)/sifigan-triton serve $(SERVE_ARGS)
+	@$(BIN)/sifigan-triton serve $(SERVE_ARGS)
 
 perf: build ## Measure the ensemble with NVIDIA's perf_analyzer over HTTP and gRPC
-	$(BIN)/sifigan-triton perf $(PERF_ARGS)
+	$(BIN)/sifigan-triton benchmark measurement_data/short.json measurement_data/frames-627.json --model sifigan \
+		--concurrency 1 2 4 --protocol http grpc -o build/perf $(PERF_ARGS)
 
 bench: build ## Measure ensembles beside their bare engines over lengths, loads and protocols
 	$(BIN)/sifigan-triton benchmark $(BENCH_ARGS)
@@ -74,8 +83,11 @@ bench: build ## Measure ensembles beside their bare engines over lengths, loads 
 study: $(VENV)/.installed $(FULL_SIZE)/voice.json ## Repeat the performance study with every engine of this machine, full size: docs/notes/performance.md
 	$(BIN)/python -m benchmarks.study --voice $(FULL_SIZE) $(STUDY_ARGS)
 
-test: build ## Run the tests, those against a real Triton server included
-	$(BIN)/python -m pytest $(TEST_ARGS)
+test: $(VENV)/.installed ## Run all tests, those against a real Triton server included (some 8 minutes on 2 cores)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(TEST_ARGS)
+
+test-fast: $(VENV)/.installed ## Run the tests that need no server (under two minutes on 2 cores)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not server and not slow" $(TEST_ARGS)
 
 lint: $(VENV)/.installed ## Check style (ruff) and types (mypy --strict)
 	$(BIN)/ruff check .
@@ -87,10 +99,11 @@ format: $(VENV)/.installed ## Format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix .
 
 # torch's CUDA packages are left to torch's own pins, so that one lock serves the CPU and the CUDA build of the same torch.
-lock: $(VENV)/.installed ## Resolve requirements.in and requirements-dev.in into requirements.lock
+lock: $(VENV)/.installed ## Resolve the dependencies of pyproject.toml into requirements.lock
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --no-header --no-annotate --only-binary :all: --upgrade \
-		--no-emit-index-url --no-emit-find-links -o $(VENV)/resolved.txt requirements.in requirements-dev.in
-	{ echo "# Made by \`make lock\` from requirements.in and requirements-dev.in, which say why each is there."; \
+		--no-emit-index-url --no-emit-find-links --no-emit-package sifigan-triton --all-extras \
+		-o $(VENV)/resolved.txt pyproject.toml
+	{ echo "# Made by \`make lock\` from pyproject.toml, which says why each is there."; \
 		sed -E -e '/^(nvidia-|cuda-|triton==)/{/^nvidia-pytriton==/!d;}' -e 's/\+[a-z0-9.]+$$//' $(VENV)/resolved.txt; \
 	} > requirements.lock
 

@@ -68,7 +68,7 @@ def run_demo(
     started = time.perf_counter()
     features = analyze_recording(recording, voice)
     analysis_seconds = time.perf_counter() - started
-    report(f"analysed {recording}: {features.frames} frames, {features.seconds:.2f} s")
+    report(f"analysed {recording.name}: {features.frames} frames, {features.seconds:.2f} s")
     client.synthesize_pcm16(features.f0[:1], features.mcep[:1], features.bap[:1])  # the first call warms the engine up
     rows = []
     for factor in f0_factors:
