@@ -12,7 +12,7 @@ from sifigan_triton.build.model_repository import BuildError, BuildOptions, buil
 from sifigan_triton.build.options import AUTO, GATE_DATA, all_engines, auto_engines
 from sifigan_triton.build.tensorrt.check import check_voice, format_checks
 from sifigan_triton.build.window_choice import auto_window
-from sifigan_triton.cli.latest import DEFAULT_REPOSITORY, LATEST
+from sifigan_triton.cli.latest import DEFAULT_REPOSITORY, remember
 from sifigan_triton.files import project_file
 from sifigan_triton.network.engine_spec import EngineSpec
 from sifigan_triton.quality import parse_bounds
@@ -57,13 +57,6 @@ def default_output(options: BuildOptions) -> Path:
     if asked == replace(tracked, voice=tracked.voice.resolve()):
         return DEFAULT_REPOSITORY
     return Path("build", "models", options.voice.resolve().name)
-
-
-def remember(repository: Path) -> None:
-    """Make a repository the one that `serve`, `demo` and `benchmark` use when they are not told."""
-    LATEST.parent.mkdir(parents=True, exist_ok=True)
-    LATEST.unlink(missing_ok=True)
-    LATEST.symlink_to(repository.resolve(), target_is_directory=True)
 
 
 def _options(args: argparse.Namespace) -> BuildOptions:

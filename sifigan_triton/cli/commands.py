@@ -163,7 +163,7 @@ def demo(args: argparse.Namespace) -> None:
     voice = Voice.load(servable.first_step() / "voice.json")
     print(f"starting Triton on {args.model_repository} ...", flush=True)
     with private_server(servable) as server, SifiganClient(server.http_url) as client:
-        rows = run_demo(client, args.recording, voice, args.output, args.f0_factor or [1.0, 1.26], _say)
+        rows = run_demo(client, args.recording, voice, args.output, args.f0_factor or [1.0, 1.26])
     print(format_rows(rows))
 
 
@@ -219,10 +219,6 @@ def private_server(servable: Servable, client_shared_memory: bool = False) -> Tr
         models=servable.models,
         client_shared_memory=client_shared_memory,
     )
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
 
 
 def _report_of(output: Path) -> Callable[[str], None]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from sifigan_triton.features.analysis import analyze_recording
 from sifigan_triton.features.audio import write_audio
 from sifigan_triton.features.features import Features
 from sifigan_triton.features.plot import plot_synthesis
+
+logger = logging.getLogger(__name__)
 
 HEADINGS = ("f0_factor", "frames", "windows", "audio s", "step", "seconds", "RTF")
 
@@ -52,7 +55,6 @@ def run_demo(
     voice: Voice,
     output: Path,
     f0_factors: Sequence[float],
-    report: Callable[[str], None],
 ) -> list[DemoRow]:
     """Analyse a recording, synthesise it at each factor and write `<name>_x<factor>.wav` and `.png` into `output`.
 
@@ -62,13 +64,12 @@ def run_demo(
         voice: the constants of the voice that is served.
         output: folder to write to, made if absent.
         f0_factors: factors on F0.
-        report: called with each line of progress.
 
     """
     started = time.perf_counter()
     features = analyze_recording(recording, voice)
     analysis_seconds = time.perf_counter() - started
-    report(f"analysed {recording.name}: {features.frames} frames, {features.seconds:.2f} s")
+    logger.info("analysed %s: %d frames, %.2f s", recording.name, features.frames, features.seconds)
     client.synthesize_pcm16(features.f0[:1], features.mcep[:1], features.bap[:1])  # the first call warms the engine up
     rows = []
     for factor in f0_factors:
@@ -81,7 +82,7 @@ def run_demo(
         write_audio(wav, pcm16, features.sample_rate)
         title = f"{recording.stem}, f0_factor {factor:g}, voice {voice.name}"
         plot_synthesis(picture, pcm16, features.sample_rate, features.f0 * factor, features.frame_period_ms, title)
-        report(f"wrote {wav} and {picture}")
+        logger.info("wrote %s and %s", wav, picture)
         rows.append(_row(factor, features, {"analysis": analysis_seconds}, done, seconds))
     return rows
 

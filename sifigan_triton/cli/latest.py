@@ -17,3 +17,10 @@ def latest_repository() -> Path:
     repository = LATEST.resolve()
     here = Path.cwd()
     return repository.relative_to(here) if repository.is_relative_to(here) else repository
+
+
+def remember(repository: Path) -> None:
+    """Make a repository the one that `serve`, `demo` and `benchmark` use when they are not told."""
+    LATEST.parent.mkdir(parents=True, exist_ok=True)
+    LATEST.unlink(missing_ok=True)
+    LATEST.symlink_to(repository.resolve(), target_is_directory=True)
