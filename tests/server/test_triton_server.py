@@ -72,8 +72,20 @@ def eventually(condition: Callable[[], bool], timeout_s: float = 20.0) -> bool:
     return False
 
 
-def leftovers() -> set[Path]:
-    return {*Path("/dev/shm").glob("sifigan_triton_*"), *Path(tempfile.gettempdir()).glob("sifigan-triton-*")}
+def leftovers(*shm_prefixes: str) -> list[Path]:
+    """What servers have left: other tests run at the same time, so their own prefixes, and a folder of their own."""
+    regions = [region for prefix in shm_prefixes for region in Path("/dev/shm").glob(f"{prefix}*")]
+    return [*regions, *Path(tempfile.gettempdir()).glob("sifigan-triton-*")]
+
+
+@pytest.fixture
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for temporary files that nobody else uses."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setenv("TMPDIR", str(folder))
+    return folder
 
 
 @contextmanager
@@ -85,9 +97,9 @@ def occupied_port() -> Iterator[int]:
 
 
 @pytest.mark.server
+@pytest.mark.usefixtures("own_folder")
 def test_two_servers_answer_over_both_protocols_and_stop(repository: Path) -> None:
     f0 = np.linspace(100.0, 800.0, 627, dtype=np.float32)
-    before = leftovers()
     with TritonServer(repository, **ANY_PORTS) as first, TritonServer(repository, **ANY_PORTS) as second:
         urls = [url for s in (first, second) for url in (s.http_url, s.grpc_url, s.metrics_url)]
         assert len(set(urls)) == 6
@@ -98,9 +110,10 @@ def test_two_servers_answer_over_both_protocols_and_stop(repository: Path) -> No
         groups = [first.pid, second.pid]
         regions = [*Path("/dev/shm").glob(f"{first.shm_prefix}*")]
         assert [region.stat().st_size for region in regions] == [SHM_BYTES]
+        assert len(leftovers(first.shm_prefix, second.shm_prefix)) == 4
     assert not any(is_listening(url) for url in urls)
     assert not any(is_running(group) for group in groups if group)
-    assert leftovers() <= before
+    assert leftovers(first.shm_prefix, second.shm_prefix) == []
 
 
 @pytest.mark.server
@@ -204,14 +217,18 @@ def run_owner(repository: Path, body: str) -> Iterator[tuple[subprocess.Popen[st
 
 
 @pytest.mark.server
+@pytest.mark.usefixtures("own_folder")
 def test_server_dies_with_its_killed_owner(repository: Path) -> None:
-    before = leftovers()
-    with run_owner(repository, "time.sleep(60)") as (owner, group):
+    code = "Path(sys.argv[1], 'prefix').write_text(server.shm_prefix)\ntime.sleep(60)"
+    with run_owner(repository, code) as (owner, group):
+        assert eventually(lambda: (repository / "prefix").is_file() and (repository / "prefix").stat().st_size > 0)
+        prefix = (repository / "prefix").read_text()
         assert is_running(group)
+        assert len(leftovers(prefix)) == 2
         owner.kill()
         owner.wait()
         assert eventually(lambda: not is_running(group))
-    assert eventually(lambda: leftovers() <= before)
+    assert eventually(lambda: leftovers(prefix) == [])
 
 
 @pytest.mark.server
