@@ -26,10 +26,9 @@ class Engine:
     """Runs the windows of a request as one batch; larger ones than the plan takes go through in pieces.
 
     Pinned host buffers and device buffers are allocated once, for the plan's largest batch: a CUDA graph replays the
-    very addresses that it was captured with. Each graph has an execution context of its own, whose shapes never change:
-    NVIDIA's TensorRT guide ("CUDA Graphs") calls it undefined to replay a graph whose context was modified after the
-    capture. The contexts share the memory of their activations, as that guide advises: all work is queued on one
-    stream, so that no two of them compute at a time.
+    very addresses that it was captured with. Each graph has an execution context of its own, whose shapes never change
+    after the capture, so that no graph depends on what a context of another shape left behind. The contexts share the
+    memory of their activations: all work is queued on one stream, so that no two of them compute at a time.
     """
 
     def __init__(self, folder: Path, precision: str, inputs: Mapping[str, list[int]]) -> None:
@@ -47,8 +46,7 @@ class Engine:
         if self._engine is None:
             raise RuntimeError(
                 f"{path} does not load in {trt.__name__} {trt.__version__}: it was built with another version or for "
-                "another GPU (its manifest.json says which): build "
-                "it again on this machine"
+                "another GPU (its manifest.json says which): build it again on this machine"
             )
         self.stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, Any] | None] = {}
