@@ -59,13 +59,17 @@ $(FULL_SIZE)/voice.json: | $(VENV)/.installed
 	$(BIN)/sifigan-triton random-voice --output $(FULL_SIZE)
 
 %/voice.json:
-	@echo "there is no voice in $*: make one with \`sifigan-triton import\`, or leave VOICE out" >&2; exit 1
+	@echo "there is no voice in $*: make one with \`sifigan-triton import\`, or go back: make build VOICE=$(DEMO_VOICE)" >&2; exit 1
 
+# The values pass to the shell by its environment, whatever quotes they hold; `$` and `#` mean something to make.
+build: export CHOSEN_VOICE = $(VOICE)
+build: export CHOSEN_ARGS = $(BUILD_ARGS)
 build: $(VENV)/.installed $(VOICE)/voice.json ## Build the engines and the model repository, where they are out of date
-	@mkdir -p build
-	@printf 'VOICE ?= %s\nBUILD_ARGS ?= %s\n' '$(VOICE)' '$(BUILD_ARGS)' > build/choice.mk
-	@$(if $(filter-out $(DEMO_VOICE),$(VOICE))$(BUILD_ARGS),echo "== voice $(VOICE) $(BUILD_ARGS)(as chosen last; back with: make build VOICE=$(DEMO_VOICE) BUILD_ARGS=)",:)
+	@if [ "$$CHOSEN_VOICE$$CHOSEN_ARGS" != $(DEMO_VOICE) ]; then \
+		printf '== voice %s %s (remembered; back with: make build VOICE=$(DEMO_VOICE) BUILD_ARGS=)\n' "$$CHOSEN_VOICE" "$$CHOSEN_ARGS"; fi
 	@$(BIN)/sifigan-triton build --voice $(VOICE) $(BUILD_ARGS)
+	@mkdir -p build
+	@printf 'VOICE ?= %s\nBUILD_ARGS ?= %s\n' "$$CHOSEN_VOICE" "$$CHOSEN_ARGS" | sed -e 's/\$$/$$$$/g' -e 's/#/\\#/g' > build/choice.mk
 
 demo: build ## Resynthesise a real recording through Triton: out/*.wav, out/*.png and a table of times
 	@$(BIN)/sifigan-triton demo

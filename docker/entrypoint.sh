@@ -5,7 +5,7 @@
 # SIFIGAN_GPU      yes: stop when there is no GPU; no: leave the models out that need one (whatever nvidia-smi finds)
 # SIFIGAN_BUILT    repository that the service `build` wrote, served when it holds models (/models/repository)
 # SIFIGAN_BAKED    repository that came with the image (/opt/sifigan/models)
-# SIFIGAN_CLIENT_SHARED_MEMORY   yes: clients may register shared memory, and then read what others registered (no)
+# SIFIGAN_CLIENT_SHARED_MEMORY   yes: clients may register shared memory, and then read and overwrite that of others (no)
 # Arguments go to tritonserver.
 set -euo pipefail
 
@@ -29,7 +29,8 @@ gpu=${SIFIGAN_GPU:-${gpu}}
 
 # A folder of links to exactly what can be served: with control mode `none` the server loads that, and nothing later.
 read -ra wanted <<<"${SIFIGAN_MODELS:-}"
-links=$(mktemp -d)/models
+links=${TMPDIR:-/tmp}/sifigan-models-$$
+rm -rf "${links}"
 models=$(PYTHONPATH=$(dirname "${here}") python3 -m sifigan_triton.repository.servable \
     --gpu "${gpu}" --links "${links}" "${repository}" "${wanted[@]}")
 
@@ -37,8 +38,9 @@ models=$(PYTHONPATH=$(dirname "${here}") python3 -m sifigan_triton.repository.se
 closed=model-repository,trace,logging
 shared_memory=()
 if [[ ${SIFIGAN_CLIENT_SHARED_MEMORY:-no} == yes ]]; then
-    echo "entrypoint.sh: clients may register shared memory: whoever reaches the ports can read other clients' audio" >&2
-    if "${TRITONSERVER:-tritonserver}" --help 2>&1 | grep -q -- --allow-client-shm; then
+    echo "entrypoint.sh: clients may register shared memory: whoever reaches the ports can take over the server" >&2
+    help=$("${TRITONSERVER:-tritonserver}" --help 2>&1 || true) # exits with 1
+    if [[ ${help} == *--allow-client-shm* ]]; then
         shared_memory=(--allow-client-shm=true) # of later releases, where it is off by default
     fi
 else

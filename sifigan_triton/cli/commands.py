@@ -180,8 +180,10 @@ def benchmark(args: argparse.Namespace) -> None:
     if section is not None:
         section.around()  # before anything is measured
     engines = tuple(ENGINES[name] for name in args.engine or ())
-    if not engines and not args.model:
-        engines = built_engines(args.model_repository)
+    wanted = [*(kind.ensemble for kind in engines), *args.model]
+    servable = find_servable(args.model_repository, wanted)  # before an engine is loaded here
+    if not wanted:
+        engines = tuple(kind for kind in built_engines(args.model_repository) if kind.ensemble in servable.models)
     options = BenchmarkOptions(
         args.model_repository,
         engines,

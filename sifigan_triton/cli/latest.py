@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 DEFAULT_REPOSITORY = Path("model_repository")
@@ -12,9 +13,9 @@ LATEST = Path("build", "latest")
 
 def latest_repository() -> Path:
     """Return the repository that was built last, as a path that says which one it is."""
-    if not LATEST.is_dir():
+    if not LATEST.is_symlink():
         return DEFAULT_REPOSITORY
-    repository = LATEST.resolve()
+    repository = LATEST.resolve()  # also where it is gone: another voice in its place would be a surprise
     here = Path.cwd()
     return repository.relative_to(here) if repository.is_relative_to(here) else repository
 
@@ -22,5 +23,6 @@ def latest_repository() -> Path:
 def remember(repository: Path) -> None:
     """Make a repository the one that `serve`, `demo` and `benchmark` use when they are not told."""
     LATEST.parent.mkdir(parents=True, exist_ok=True)
-    LATEST.unlink(missing_ok=True)
-    LATEST.symlink_to(repository.resolve(), target_is_directory=True)
+    link = LATEST.with_name(f".latest-{os.getpid()}")
+    link.symlink_to(repository.resolve(), target_is_directory=True)
+    link.replace(LATEST)

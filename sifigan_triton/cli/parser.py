@@ -193,8 +193,8 @@ def _add_server_commands(command: _Command) -> None:
         "--client-shared-memory",
         action="store_true",
         help="let clients on this machine hand tensors over in shared memory (SifiganClient's shared_memory): less "
-        "copying; but whoever reaches the ports may then read and overwrite what other clients hand over, "
-        "their audio included. Off by default",
+        "copying; but whoever reaches the ports may then read and overwrite what other clients and the models hand "
+        "over, audio included, and so take over the server. Off by default, and only with a --host of this machine",
     )
 
     sub = command(

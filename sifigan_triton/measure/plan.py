@@ -79,7 +79,7 @@ def plan_cases(options: BenchmarkOptions, folder: Path) -> list[Case]:
     """
     if not options.ensembles:
         raise ValueError(
-            f"{options.repository} has no engine's ensemble to measure: build with build_engines.py --engine"
+            f"{options.repository} has no engine's ensemble to measure: build with sifigan-triton build --engine"
         )
     files = [Workload.read(path) for path in options.files]
     cases: list[Case] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,7 +15,6 @@ from sifigan_triton.measure.workload import Workload
 from sifigan_triton.repository.engine_kinds import EngineKind
 
 BenchmarkProtocol = Literal["http", "grpc", "grpc-shm", "grpc-cuda"]
-PROTOCOLS: tuple[BenchmarkProtocol, ...] = get_args(BenchmarkProtocol)
 """`shm`: over gRPC with the tensors in system shared memory, `cuda`: in the GPU's."""
 IN_PROCESS: Literal["in-process"] = "in-process"
 PERCENTILES = (50, 90, 95, 99)

@@ -28,7 +28,7 @@ from sifigan_triton.repository.ensemble_config import (
 from sifigan_triton.repository.runtimes import runtime_file
 from sifigan_triton.repository.servable import MANIFEST_FILE
 
-HEADER = "# Rendered by build_engines.py: change sifigan_triton/repository/*_config.py, not this file.\n"
+HEADER = "# Rendered by sifigan-triton build: change sifigan_triton/repository/*_config.py, not this file.\n"
 
 Manifest = dict[str, Any]
 

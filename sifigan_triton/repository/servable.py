@@ -27,15 +27,21 @@ MAIN = "sifigan"
 VERSION = "1"
 """Triton's version folder of every model."""
 MANIFEST_FILE = "manifest.json"
-ENGINE_FILES = ("model.plan", "model.rtx.plan", "model.onnx", "model.pt")
+ENGINE_FILES = ("model.rtx.plan", "model.plan", "model.onnx", "model.pt")
 """Files that a manifest may describe; of those that are there, the first one."""
 FIRST_STEP = "preprocess"
 """How the names of the models begin that hold a voice's statistics and cut windows."""
+LAST_STEP = "postprocess"
+"""The model that knows neither voice nor window."""
 
-_STEP = re.compile(r'^\s*model_name:\s*"([^"]+)"', re.MULTILINE)
-_NEEDS_GPU = re.compile(r"^\s*kind:\s*KIND_GPU\b", re.MULTILINE)
-_MAX_BATCH = re.compile(r"^max_batch_size:\s*(\d+)", re.MULTILINE)
-_REBUILD = "build it again: build_engines.py"
+_COMMENT = re.compile(r"""^((?:[^"'#\n]|"[^"\n]*"|'[^'\n]*')*)#.*$""", re.MULTILINE)
+_STEP = re.compile(r"\bmodel_name\s*:\s*[\"']([^\"']+)[\"']")
+_ENSEMBLE = re.compile(r"\bensemble_scheduling\b")
+_NEEDS_GPU = re.compile(r"\bkind\s*:\s*KIND_GPU\b")
+_MAX_BATCH = re.compile(r"\bmax_batch_size\s*:\s*(\d+)")
+_REBUILD = "build it again: sifigan-triton build"
+_UNREADABLE = (OSError, ValueError, TypeError, OverflowError, RecursionError)
+"""What the files of a model can raise that nobody has looked at."""
 
 
 class ServableError(RuntimeError):
@@ -84,8 +90,8 @@ def find_servable(
     """
     if not repository.is_dir():
         raise ServableError(
-            f"the model repository {repository} is no folder: run build_engines.py, which writes it, or name one with "
-            "--model-repository"
+            f"the model repository {repository} is no folder: run `sifigan-triton build`, which writes it, or "
+            "name one with --model-repository"
         )
     looked = _Repository(repository, gpu, machine)
     left_out = looked.left_out()
@@ -102,8 +108,16 @@ def find_servable(
 
 
 def read_steps(repository: Path, model: str) -> list[str]:
-    """Return the models that an ensemble is composed of, in the order of its steps; none for another model."""
-    return _STEP.findall((repository / model / "config.pbtxt").read_text(encoding="utf-8"))
+    """Return the models that an ensemble is composed of, in the order of its steps; none for another model.
+
+    Raises:
+        ServableError: if the repository has no such model.
+
+    """
+    try:
+        return _steps_of(_read_config(repository / model))
+    except (OSError, ValueError) as error:
+        raise ServableError(f"{repository}: cannot serve {model}: {error}") from None
 
 
 def with_steps(repository: Path, models: Iterable[str]) -> set[str]:
@@ -130,7 +144,7 @@ def read_manifest(version: Path) -> dict[str, Any]:
     """Return the manifest of a version folder; empty if there is none that can be read."""
     try:
         manifest = json.loads((version / MANIFEST_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return manifest if isinstance(manifest, dict) else {}
 
@@ -140,23 +154,31 @@ class _Repository:
 
     def __init__(self, folder: Path, gpu: bool | None, machine: Machine | None) -> None:
         self._folder, self._gpu, self._machine = folder, gpu, machine
-        self.configs = {
-            path.parent.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*/config.pbtxt"))
-        }
-        self.steps = {name: _STEP.findall(text) for name, text in self.configs.items()}
+        self.configs: dict[str, str] = {}
+        self._unreadable: dict[str, str] = {}
+        for path in sorted(folder.glob("[!.]*/config.pbtxt")):
+            try:
+                self.configs[path.parent.name] = _read_config(path.parent)
+            except (OSError, ValueError) as error:
+                self._unreadable[path.parent.name] = f"its config.pbtxt cannot be read: {error}"
+        self.steps = {name: _steps_of(text) for name, text in self.configs.items()}
         self.notes: list[str] = []
 
     def left_out(self) -> dict[str, str]:
         """Return the models that cannot be served, each with the reason and, where there is one, the fix."""
-        reasons = {name: self._own_reason(name) for name in self.configs}
-        left_out = {name: reason for name, reason in reasons.items() if reason is not None}
+        left_out = dict(self._unreadable)
+        for name in self.configs:
+            try:
+                reason = self._own_reason(name)
+            except _UNREADABLE as error:
+                reason = f"its files cannot be read: {error!r}: {_REBUILD}"
+            if reason is not None:
+                left_out[name] = reason
         built = self.configs.keys() - left_out.keys()
         for first, *others in filter(None, self.steps.values()):
-            if first.startswith(FIRST_STEP) and {first, *others} <= built:
-                for engine in others[:-1]:
-                    reason = self._misfit(first, engine)
-                    if reason is not None:
-                        left_out[engine] = reason
+            if {first, *others} <= built:
+                misfits = {engine: self._misfit(first, engine) for engine in others if engine != LAST_STEP}
+                left_out |= {engine: reason for engine, reason in misfits.items() if reason is not None}
         while broken := self._broken_ensembles(left_out):  # an ensemble may be a step of another
             left_out |= broken
         return left_out
@@ -164,8 +186,15 @@ class _Repository:
     def _own_reason(self, name: str) -> str | None:
         """Return why a model cannot be served, whatever stands around it."""
         version = self._folder / name / VERSION
-        if not any(path.is_dir() and path.name.isdigit() for path in (self._folder / name).iterdir()):
+        versions = sorted(path.name for path in (self._folder / name).iterdir() if path.name.isdigit())
+        if not versions:
             return f"it has a config.pbtxt but has not been built: {_REBUILD}"
+        if versions != [VERSION]:
+            return f"it has the version folders {', '.join(versions)}, expected {VERSION} alone: remove the others"
+        if _ENSEMBLE.search(self.configs[name]) and not self.steps[name]:
+            return "it is an ensemble, but no step of it can be read in its config.pbtxt"
+        if name in _reached(self.steps, self.steps[name]):
+            return "it is a step of itself"
         manifest = read_manifest(version)
         if _NEEDS_GPU.search(self.configs[name]) and not self._has_gpu():
             return "it needs an NVIDIA GPU and there is none"
@@ -196,9 +225,12 @@ class _Repository:
     def _misfit(self, first: str, engine: str) -> str | None:
         """Return why an engine does not fit the step that makes its windows."""
         made, expected = (read_manifest(self._folder / name / VERSION) for name in (engine, first))
-        if not made or not expected:
-            without = engine if not made else first
-            return f"{without} has no {MANIFEST_FILE}, so that nobody knows which voice it is of: {_REBUILD}"
+        if not made and not expected and not first.startswith(FIRST_STEP):
+            return None  # no ensemble of ours
+        for name, manifest, needed in ((engine, made, "engine_sha256"), (first, expected, "voice_sha256")):
+            if needed not in manifest:
+                what = f"no {needed} in its {MANIFEST_FILE}" if manifest else f"no {MANIFEST_FILE}"
+                return f"{name} has {what}, so that nobody knows which voice it is of: {_REBUILD}"
         keys = [key for key in ("voice_sha256", "window", "halo", "f0_floor") if key in expected]
         different = [key for key in keys if made.get(key) != expected[key]]
         if not different:
@@ -221,6 +253,28 @@ class _Repository:
             self._machine = self._machine or read_machine()
             self._gpu = bool(self._machine.gpus)
         return self._gpu
+
+
+def _read_config(model: Path) -> str:
+    """Return the text of a model's `config.pbtxt` without comments."""
+    return _COMMENT.sub(r"\1", (model / "config.pbtxt").read_text(encoding="utf-8"))
+
+
+def _steps_of(config: str) -> list[str]:
+    """Return the models that the text of a `config.pbtxt` is composed of."""
+    return _STEP.findall(config)
+
+
+def _reached(steps: Mapping[str, list[str]], models: Iterable[str]) -> set[str]:
+    """Return models and all that they are composed of."""
+    found: set[str] = set()
+    waiting = list(models)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += steps.get(name, [])
+    return found
 
 
 def _say(key: str, manifest: Mapping[str, Any]) -> str:

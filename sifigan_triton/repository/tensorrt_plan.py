@@ -46,7 +46,7 @@ def problems(manifest: Mapping[str, Any], machine: Machine) -> list[str]:
     if "tensorrt_version" not in manifest:
         return []
     library, built = str(manifest.get("tensorrt_library", "tensorrt")), str(manifest["tensorrt_version"])
-    rebuild = f"rebuild with `build_engines.py --engine {manifest.get('engine', 'trt-fp16')}` on this machine"
+    rebuild = f"rebuild with `sifigan-triton build --engine {manifest.get('engine', 'trt-fp16')}` on this machine"
     found = []
     here = machine.versions.get(library)
     if here is None:

@@ -24,7 +24,7 @@ _FIXES = (
     (r"GLIBC_\d", "use a machine with glibc 2.35 or newer: Debian 12, Ubuntu 22.04"),
     (
         r"failed to stat file|model file not found|not available or ambiguous|No such file",
-        "run build_engines.py, which writes the models",
+        "run sifigan-triton build, which writes the models",
     ),
 )
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-from sifigan_triton.repository.servable import link_models, with_steps
+from sifigan_triton.repository.servable import ServableError, link_models, with_steps
 from sifigan_triton.server.guarded_process import GuardedProcess
 from sifigan_triton.server.log import explain
 from sifigan_triton.server.ports import PortLease
@@ -68,8 +68,8 @@ class TritonServer:
             log_path: where the server's log goes, overwritten by each start; a private file by default.
             ready_timeout_s: how long, in seconds, `start` waits for all models to be loaded.
             models: load only these models and what they are composed of; all models by default.
-            client_shared_memory: whether clients may hand over tensors in shared memory; whoever may can read other
-                clients' audio.
+            client_shared_memory: whether clients may hand over tensors in shared memory; whoever may can read and
+                overwrite what other clients and the models hand over.
             arguments: further command line arguments of `tritonserver`.
 
         """
@@ -126,7 +126,12 @@ class TritonServer:
             raise ServerError(f"the server on {self.http_url} has been started already: stop it first")
         if not self.model_repository.is_dir():
             raise ServerError(
-                f"the model repository {self.model_repository} is no folder: run build_engines.py, which writes it"
+                f"the model repository {self.model_repository} is no folder: `sifigan-triton build` writes it"
+            )
+        if self._client_shared_memory and not self.is_local:
+            raise ServerError(
+                f"client shared memory is for this machine, and the server would listen on {self.host}: whoever may "
+                "register memory can take over the server; leave one of the two out"
             )
         wheel = TritonWheel.find()
         started = time.monotonic()
@@ -201,7 +206,7 @@ class TritonServer:
             "cache-directory": wheel.caches,
             "backend-config": f"python,shm-region-prefix-name={self.shm_prefix}",
             "http-address": self.host,
-            "grpc-address": self.host,
+            "grpc-address": f"[{self.host}]" if ":" in self.host else self.host,
             "metrics-address": self.host,
             "http-port": self._ports["HTTP"],
             "grpc-port": self._ports["gRPC"],
@@ -217,11 +222,14 @@ class TritonServer:
     def _link(self, folder: Path) -> Path:
         """Make the folder of links that the server reads: with control mode `none` it loads all that stands there."""
         repository = self.model_repository
-        names = with_steps(repository, self._models) if self._models else (p.name for p in repository.iterdir())
+        try:
+            names = with_steps(repository, self._models) if self._models else {p.name for p in repository.iterdir()}
+        except ServableError as error:
+            raise ServerError(str(error)) from None
         return link_models(repository, names, folder)
 
     def _closed_doors(self) -> dict[str, str]:
-        """Return the flags that close groups of the API, with a key that nobody learns."""
+        """Return the flags that close groups of the API, with a key that no caller learns (local users could)."""
         groups = ",".join(CLOSED if self._client_shared_memory else (*CLOSED, SHARED_MEMORY))
         rule = f"{groups}:closed={secrets.token_hex(16)}"
         return {"http-restricted-api": rule, "grpc-restricted-protocol": rule}

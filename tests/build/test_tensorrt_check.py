@@ -27,7 +27,7 @@ class Checks(NamedTuple):
 def checks(full_voice: tuple[Voice, Generator], tmp_path_factory: pytest.TempPathFactory) -> Checks:
     """The full-size voice; a small window changes the sizes of the tensors, not the layers.
 
-    `build_engines.py --check-tensorrt` does the same with the default window (docs/tensorrt.md)."""
+    `build_engines.py --check-tensorrt` does the same with the default window (docs/howto/tensorrt.md)."""
     spec = EngineSpec(*full_voice, window=16, f0_floor=800.0)
     folder = tmp_path_factory.mktemp("tensorrt")
     done = []

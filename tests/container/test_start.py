@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.server
 import json
 import math
@@ -24,7 +25,9 @@ def add_model(repository: Path, name: str, config: str = "", built: bool = True)
     (repository / name / ("1" if built else "")).mkdir(parents=True)
     (repository / name / "config.pbtxt").write_text(config, encoding="utf-8")
     if built:
-        (repository / name / "1" / "manifest.json").write_text('{"voice": "a", "voice_sha256": "a"}')
+        (repository / name / "1" / "model.onnx").touch()
+        facts = {"voice": "a", "voice_sha256": "a", "engine_sha256": hashlib.sha256().hexdigest()}
+        (repository / name / "1" / "manifest.json").write_text(json.dumps(facts))
 
 
 def ensemble(*steps: str) -> str:
@@ -52,11 +55,11 @@ def repository(tmp_path: Path) -> Path:
 
 
 def start(
-    baked: Path, tmp_path: Path, *arguments: str, gpu: bool = False, **environment: str
+    baked: Path, tmp_path: Path, *arguments: str, gpu: bool = False, program: Path | None = None, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """Run the entry point with a server that prints its arguments, on a machine with or without a GPU."""
     fake(tmp_path / "bin" / "nvidia-smi", f"exit {0 if gpu else 9}\n")
-    server = fake(tmp_path / "bin" / "tritonserver")
+    server = program or fake(tmp_path / "bin" / "tritonserver")
     folders = {"SIFIGAN_BAKED": str(baked), "SIFIGAN_BUILT": str(tmp_path / "built")}
     path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
     return run(DOCKER / "entrypoint.sh", *arguments, PATH=path, TRITONSERVER=str(server), **folders, **environment)
@@ -98,6 +101,15 @@ def test_start_prefers_what_the_build_service_made(repository: Path, tmp_path: P
 def test_start_loads_wanted_models_only(repository: Path, tmp_path: Path) -> None:
     done = start(repository, tmp_path, SIFIGAN_MODELS="sifigan-a")
     assert loaded(done) == {"sifigan-a"}
+
+
+def test_shared_memory_is_allowed_where_the_server_has_to_be_told(repository: Path, tmp_path: Path) -> None:
+    """As of release 26.04; `tritonserver --help` exits with 1."""
+    text = '[[ $1 == --help ]] && { echo "  --allow-client-shm <boolean>"; exit 1; }\nprintf "%s\\n" "$@"\n'
+    server = fake(tmp_path / "bin" / "newer", text)
+    done = start(repository, tmp_path, SIFIGAN_CLIENT_SHARED_MEMORY="yes", program=server)
+    assert "--allow-client-shm=true" in done.stdout.splitlines()
+    assert "--allow-client-shm" not in start(repository, tmp_path, program=server).stdout
 
 
 @pytest.mark.parametrize(
@@ -153,8 +165,9 @@ def test_start_refused_on_an_empty_repository(tmp_path: Path) -> None:
 
 
 def test_a_plan_of_another_machine_is_left_out_or_stops_the_start(repository: Path, tmp_path: Path) -> None:
-    facts = {"voice_sha256": "a", "engine": "trt-fp16", "tensorrt_version": "1.2.3"}
-    (repository / "sifigan-trt-fp16" / "1" / "manifest.json").write_text(json.dumps(facts))
+    manifest = repository / "sifigan-trt-fp16" / "1" / "manifest.json"
+    facts = json.loads(manifest.read_text()) | {"engine": "trt-fp16", "tensorrt_version": "1.2.3"}
+    manifest.write_text(json.dumps(facts))
     done = start(repository, tmp_path, gpu=True)
     assert "sifigan-trt-fp16" not in loaded(done)
     assert "sifigan-trt-fp16 is left out: plan needs tensorrt 1.2.3" in done.stderr

@@ -35,7 +35,7 @@ def test_engine_that_is_not_built_is_named(tmp_path: Path) -> None:
 
 
 def test_repository_without_engines_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"has no engine's ensemble to measure: build with build_engines\.py"):
+    with pytest.raises(ValueError, match=r"has no engine's ensemble to measure: build with sifigan-triton build"):
         plan_cases(BenchmarkOptions(tmp_path, built_engines(tmp_path)), tmp_path)
 
 

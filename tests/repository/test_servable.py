@@ -73,6 +73,42 @@ def rewrite(version: Path, **changes: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
+def drop(version: Path, key: str) -> None:
+    """Take a key out of a manifest."""
+    path = version / "manifest.json"
+    path.write_text(json.dumps({name: value for name, value in json.loads(path.read_text()).items() if name != key}))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ensemble_scheduling { step { model_name: 'preprocess' } step { model_name : \"sifigan-trt-fp16\" } }",
+        'ensemble_scheduling { step [ { model_name: "preprocess" }, { model_name: "sifigan-trt-fp16" } ] }',
+    ],
+)
+def test_steps_are_seen_however_they_are_written(repository: Path, text: str) -> None:
+    (repository / "sifigan" / "config.pbtxt").write_text(f'# model_name: "nobody"\n{text}\n')
+    rewrite(repository / "sifigan-trt-fp16" / "1", **VOICE_B)
+    with pytest.raises(ServableError, match=r"cannot serve sifigan: its step sifigan-trt-fp16 is left out: .*voice b"):
+        find_servable(repository, machine=MACHINE)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("ensemble_scheduling {}", "it is an ensemble, but no step of it can be read"),
+        (steps("sifigan-around"), "it is a step of itself"),
+    ],
+    ids=["no steps", "a loop"],
+)
+def test_an_ensemble_that_cannot_run_is_left_out(repository: Path, text: str, reason: str) -> None:
+    add(repository, "sifigan-around", text)
+    add(repository, ".hidden", text)
+    left_out = find_servable(repository, machine=MACHINE).left_out
+    assert left_out.keys() == {"sifigan-around"}
+    assert left_out["sifigan-around"].startswith(reason)
+
+
 def test_everything_that_fits_is_served(repository: Path) -> None:
     servable = find_servable(repository, machine=MACHINE)
     assert servable.left_out == {}
@@ -143,6 +179,36 @@ Change = Callable[[Path], Any]
             id="larger batches than the plan",
         ),
         pytest.param(
+            lambda r: (r / "sifigan-onnx-fp32" / "2").mkdir(),
+            "sifigan-onnx-fp32",
+            "it has the version folders 1, 2, expected 1 alone: remove the others",
+            id="another version that Triton would load",
+        ),
+        pytest.param(
+            lambda r: (r / "sifigan-onnx-fp32" / "1" / "manifest.json").write_text("[" * 100_000),
+            "sifigan-onnx-fp32",
+            "sifigan-onnx-fp32 has no manifest.json",
+            id="a manifest that is none",
+        ),
+        pytest.param(
+            lambda r: rewrite(r / "sifigan-trt-fp16" / "1", max_batch_size=None),
+            "sifigan-trt-fp16",
+            "its files cannot be read: TypeError",
+            id="a manifest with another type",
+        ),
+        pytest.param(
+            lambda r: drop(r / "sifigan-onnx-fp32" / "1", "engine_sha256"),
+            "sifigan-onnx-fp32",
+            "sifigan-onnx-fp32 has no engine_sha256 in its manifest.json",
+            id="a manifest without a hash",
+        ),
+        pytest.param(
+            lambda r: (r / "sifigan-onnx-fp32" / "config.pbtxt").write_bytes(b"\xff\xfe"),
+            "sifigan-onnx-fp32",
+            "its config.pbtxt cannot be read: 'utf-8' codec",
+            id="a configuration that is no text",
+        ),
+        pytest.param(
             lambda r: rewrite(r / "sifigan-trt-fp16" / "1", tensorrt_version="10.7.0"),
             "sifigan-trt-fp16",
             "plan was built with tensorrt 10.7.0, this machine has 10.5.0",
@@ -196,7 +262,7 @@ def test_unbuilt_and_unknown_models_are_named(repository: Path) -> None:
 
 
 def test_no_repository_and_an_empty_one(tmp_path: Path) -> None:
-    with pytest.raises(ServableError, match="nowhere is no folder: run build_engines"):
+    with pytest.raises(ServableError, match="nowhere is no folder: run `sifigan-triton build`"):
         find_servable(tmp_path / "nowhere")
     with pytest.raises(ServableError, match="cannot serve sifigan: it is not in the repository, which has no models"):
         find_servable(tmp_path)

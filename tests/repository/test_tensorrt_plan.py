@@ -47,7 +47,7 @@ def test_manifests_of_other_engines_are_none_of_its_business() -> None:
         pytest.param(
             replace(MACHINE, versions={"tensorrt": "10.7.0"}),
             "plan was built with tensorrt 10.5.0, this machine has 10.7.0: "
-            "rebuild with `build_engines.py --engine trt-fp16` on this machine",
+            "rebuild with `sifigan-triton build --engine trt-fp16` on this machine",
             id="version",
         ),
         pytest.param(
@@ -59,7 +59,7 @@ def test_manifests_of_other_engines_are_none_of_its_business() -> None:
         pytest.param(
             replace(MACHINE, gpus=(H200, L4)),
             "plan was built for compute capability 9.0 (NVIDIA H200), GPU 1 of this machine has 8.9 "
-            "(NVIDIA L4): rebuild with `build_engines.py --engine trt-fp16` on this machine, or hide that GPU "
+            "(NVIDIA L4): rebuild with `sifigan-triton build --engine trt-fp16` on this machine, or hide that GPU "
             "(CUDA_VISIBLE_DEVICES)",
             id="gpu",
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import tritonclient.grpc
 from tritonclient.utils import InferenceServerException
 
-from sifigan_triton.server.triton_server import TritonServer
+from sifigan_triton.server.triton_server import ServerError, TritonServer
 from tests.toy_models import IDENTITY, write_python_model
 
 pytestmark = pytest.mark.server
@@ -128,6 +129,11 @@ def test_what_clients_need_is_open(ask: Ask, client: Client) -> None:
     assert client.get_inference_statistics("identity").model_stats[0].name == "identity"
 
 
+def test_shared_memory_is_for_this_machine(tmp_path: Path) -> None:
+    with pytest.raises(ServerError, match=r"would listen on 0\.0\.0\.0: whoever may register memory can take over"):
+        TritonServer(tmp_path, host="0.0.0.0", client_shared_memory=True).start()
+
+
 def test_shared_memory_is_there_when_it_was_asked_for(tmp_path: Path) -> None:
     write_python_model(tmp_path, "identity")
     ports = {"http_port": 0, "grpc_port": 0, "metrics_port": 0}
@@ -135,6 +141,12 @@ def test_shared_memory_is_there_when_it_was_asked_for(tmp_path: Path) -> None:
         TritonServer(tmp_path, client_shared_memory=True, **ports) as server,
         tritonclient.grpc.InferenceServerClient(server.grpc_url) as client,
     ):
-        assert not client.get_system_shared_memory_status().regions
+        region = Path("/dev/shm", f"sifigan-test-{os.getpid()}")
+        region.write_bytes(bytes(64))
+        try:
+            client.register_system_shared_memory("mine", f"/{region.name}", 64)
+        finally:
+            region.unlink()
+        assert list(client.get_system_shared_memory_status().regions) == ["mine"]
         with pytest.raises(InferenceServerException, match="restricted"):
             client.get_model_repository_index()

@@ -185,7 +185,9 @@ def test_unusable_address_is_refused(repository: Path, settings: dict[str, objec
 
 
 def test_missing_repository_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ServerError, match=r"the model repository .*nowhere is no folder: run build_engines\.py"):
+    with pytest.raises(
+        ServerError, match=r"the model repository .*nowhere is no folder: `sifigan-triton build` writes it"
+    ):
         TritonServer(tmp_path / "nowhere", **ANY_PORTS).start()
 
 
