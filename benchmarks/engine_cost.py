@@ -31,8 +31,9 @@ import torch
 from benchmarks.tracks import shipped
 from postprocess import merge, to_pcm16
 from preprocess import condition, preprocess
+from preprocess.names import STATIC_INPUTS
 from sifigan_triton.network.engine_spec import EngineSpec
-from sifigan_triton.network.export import INPUTS, OPSET, export_cpu_onnx, export_onnx, export_torchscript
+from sifigan_triton.network.export import OPSET, export_cpu_onnx, export_onnx, export_torchscript
 from sifigan_triton.network.generator import Generator
 from sifigan_triton.repository.runtimes.pt_runtime import Engine as TorchScript
 from sifigan_triton.voice.folder import load_voice
@@ -126,9 +127,9 @@ def main() -> None:
     voice, settings = spec.voice, spec.settings
     request = shipped(f"frames-{FRAMES}")[0]
     windows = preprocess(request.f0, request.mcep, request.bap, settings)
-    narrow = {name: getattr(windows, name)[:1] for name in INPUTS}
+    narrow = {name: getattr(windows, name)[:1] for name in STATIC_INPUTS}
     conditioned = condition(request.f0, request.mcep, request.bap, voice)
-    plain = {name: values[None] for name, values in zip(INPUTS, conditioned, strict=False)}
+    plain = {name: values[None] for name, values in zip(STATIC_INPUTS, conditioned, strict=False)}
     joined = np.zeros((len(windows.bounds), 1, args.window * voice.hop_size), np.float32)
 
     def pre_and_post() -> None:

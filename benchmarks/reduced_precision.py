@@ -27,8 +27,9 @@ from benchmarks.engine_cost import openvino_runner
 from benchmarks.tracks import Array, full_length, track_request
 from preprocess import Settings, Windows, preprocess
 from preprocess.f0 import continuous_f0
+from preprocess.names import STATIC_INPUTS
 from sifigan_triton.network.engine_spec import EngineSpec
-from sifigan_triton.network.export import INPUTS, export_cpu_onnx, export_onnx, run_onnx
+from sifigan_triton.network.export import export_cpu_onnx, export_onnx, run_onnx
 from sifigan_triton.network.narrowing_engine import NarrowingEngine
 from sifigan_triton.network.time_major_engine import TimeMajorEngine
 from sifigan_triton.quality import snr_db
@@ -38,7 +39,7 @@ from sifigan_triton.voice.folder import load_voice
 def run_torch(engine: NarrowingEngine, windows: Windows) -> Array:
     """Run an engine in PyTorch, window by window."""
     outputs = [
-        engine(*(torch.from_numpy(getattr(windows, name)[i : i + 1]) for name in INPUTS)).numpy()
+        engine(*(torch.from_numpy(getattr(windows, name)[i : i + 1]) for name in STATIC_INPUTS)).numpy()
         for i in range(len(windows.bounds))
     ]
     return np.concatenate(outputs)
@@ -99,7 +100,7 @@ def main() -> None:
                 outputs["BF16 throughout"] = run_torch(time_major, windows)
             outputs["FP16 (ONNX Runtime)"] = run_onnx(half, windows)
             if bf16 is not None:
-                inputs = {name: getattr(windows, name) for name in INPUTS}
+                inputs = {name: getattr(windows, name) for name in STATIC_INPUTS}
                 outputs["BF16 (OpenVINO)"] = openvino_runner(bf16, inputs, "bf16")()[0]
             outputs["FP32, rounded factors"] = run_torch(engine, round_factors(windows, request.f0, settings))
             for name, output in outputs.items():

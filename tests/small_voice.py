@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from preprocess import Settings, Voice, Windows, condition
+from preprocess.names import STATIC_INPUTS
 from preprocess.voice import PdIndexing
 from sifigan_triton.network.crop_plan import CropPlan, crop_plan
 from sifigan_triton.network.engine_spec import EngineSpec
-from sifigan_triton.network.export import INPUTS
 from sifigan_triton.network.generator import Generator
 from sifigan_triton.network.narrowing_engine import NarrowingEngine
 from sifigan_triton.voice.folder import random_voice
@@ -102,5 +102,7 @@ def run_generator(generator: Generator, inputs: Inputs) -> FloatArray:
 @torch.no_grad()
 def run_engine(engine: NarrowingEngine, windows: Windows) -> FloatArray:
     """Run the PyTorch engine on a batch of windows: float32 (n, 1, window * hop_size)."""
-    waveform: FloatArray = engine(*(torch.from_numpy(np.array(getattr(windows, name))) for name in INPUTS)).numpy()
+    waveform: FloatArray = engine(
+        *(torch.from_numpy(np.array(getattr(windows, name))) for name in STATIC_INPUTS)
+    ).numpy()
     return waveform

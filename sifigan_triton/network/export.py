@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from preprocess import Settings, Voice, condition
+from preprocess.names import DYNAMIC_INPUTS, ENGINE_OUTPUT, STATIC_INPUTS
 from preprocess.windows import Windows, split
 from sifigan_triton.network.engine_spec import EngineSpec
 from sifigan_triton.network.narrowing_engine import NarrowingEngine
@@ -22,9 +23,6 @@ from sifigan_triton.network.precision import in_precision
 from sifigan_triton.network.time_major_engine import FAST_CHANNELS, TimeMajorEngine
 
 OPSET = 17
-INPUTS = ("excitation", "features", "offsets", "bounds")
-DYNAMIC_INPUTS = INPUTS[:3]
-OUTPUT = "waveform"
 
 Array = npt.NDArray[Any]
 
@@ -77,7 +75,7 @@ def export_dynamic_onnx(
 
     """
     samples, frames = {0: "batch", 2: "samples"}, {0: "batch", 2: "frames"}
-    axes = {"excitation": samples, "features": frames, "offsets": frames, OUTPUT: samples}
+    axes = {"excitation": samples, "features": frames, "offsets": frames, ENGINE_OUTPUT: samples}
     _write_onnx(in_precision(spec.generator, dtype, keep_fp32).eval(), _dynamic_example(spec.voice), axes, path)
 
 
@@ -97,7 +95,7 @@ def export_torchscript(
 
 
 def _write_engine(engine: NarrowingEngine, settings: Settings, path: Path) -> None:
-    axes = {name: {0: "batch"} for name in (*INPUTS, OUTPUT)}
+    axes = {name: {0: "batch"} for name in (*STATIC_INPUTS, ENGINE_OUTPUT)}
     _write_onnx(engine.eval(), _example(settings), axes, path, samples=settings.window * settings.voice.hop_size)
 
 
@@ -112,7 +110,7 @@ def _write_onnx(
             tuple(map(torch.from_numpy, example.values())),
             str(path),
             input_names=list(example),
-            output_names=[OUTPUT],
+            output_names=[ENGINE_OUTPUT],
             dynamic_axes=axes,
             opset_version=OPSET,
             dynamo=False,
@@ -127,7 +125,7 @@ def _example(settings: Settings) -> dict[str, Array]:
     """Return one window, with which to trace: FP16 takes a minute a window on a CPU."""
     f0 = np.full(settings.window, 200.0, np.float32)
     windows = split(*condition(f0, *seeded_features(settings.voice, f0.size), settings.voice), settings)
-    return {name: getattr(windows, name) for name in INPUTS}
+    return {name: getattr(windows, name) for name in STATIC_INPUTS}
 
 
 def _dynamic_example(voice: Voice) -> dict[str, Array]:
@@ -140,7 +138,9 @@ def _dynamic_example(voice: Voice) -> dict[str, Array]:
 def run_onnx(path: Path, windows: Windows) -> npt.NDArray[np.float32]:
     """Run an exported engine on a batch of windows in ONNX Runtime: float32 (n, 1, window * hop_size)."""
     session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
-    output: npt.NDArray[np.float32] = session.run([OUTPUT], {name: getattr(windows, name) for name in INPUTS})[0]
+    output: npt.NDArray[np.float32] = session.run(
+        [ENGINE_OUTPUT], {name: getattr(windows, name) for name in STATIC_INPUTS}
+    )[0]
     return output
 
 

@@ -14,18 +14,10 @@ import torch
 from onnx import TensorProto
 
 from preprocess import Windows
+from preprocess.names import DYNAMIC_INPUTS, ENGINE_OUTPUT, STATIC_INPUTS
 from preprocess.windows import split
 from sifigan_triton.network.engine_spec import EngineSpec
-from sifigan_triton.network.export import (
-    DYNAMIC_INPUTS,
-    INPUTS,
-    OPSET,
-    OUTPUT,
-    export_dynamic_onnx,
-    export_onnx,
-    export_torchscript,
-    run_onnx,
-)
+from sifigan_triton.network.export import OPSET, export_dynamic_onnx, export_onnx, export_torchscript, run_onnx
 from sifigan_triton.network.narrowing_engine import NarrowingEngine
 from sifigan_triton.network.precision import layer_groups
 from sifigan_triton.quality import snr_db
@@ -98,10 +90,10 @@ def test_names_types_and_shapes(exported: Exported) -> None:
     for tensor in model.graph.input:
         kind = tensor.type.tensor_type
         got[tensor.name] = (kind.elem_type, [d.dim_param or d.dim_value for d in kind.shape.dim])
-    assert [tensor.name for tensor in model.graph.input] == list(INPUTS)
+    assert [tensor.name for tensor in model.graph.input] == list(STATIC_INPUTS)
     assert got == expected
     (output,) = model.graph.output
-    assert (output.name, output.type.tensor_type.elem_type) == (OUTPUT, TensorProto.FLOAT)
+    assert (output.name, output.type.tensor_type.elem_type) == (ENGINE_OUTPUT, TensorProto.FLOAT)
     assert [d.dim_param or d.dim_value for d in output.type.tensor_type.shape.dim] == ["batch", 1, 32 * 120]
     assert [(o.domain, o.version) for o in model.opset_import] == [("", OPSET)]
     onnx.checker.check_model(model)
@@ -185,7 +177,7 @@ def test_dynamic_onnx_declares_what_triton_compares(exported: Exported, tmp_path
         "excitation": ["batch", 1, "samples"],
         "features": ["batch", 43, "frames"],
         "offsets": ["batch", 10, "frames"],
-        OUTPUT: ["batch", 1, "samples"],
+        ENGINE_OUTPUT: ["batch", 1, "samples"],
     }
 
 
@@ -217,5 +209,5 @@ def test_precision_of_the_exported_weights(exported: Exported, tmp_path: Path, k
         "features": TensorProto.FLOAT,
         "offsets": TensorProto.INT32,
         "bounds": TensorProto.INT32,
-        OUTPUT: TensorProto.FLOAT,
+        ENGINE_OUTPUT: TensorProto.FLOAT,
     }

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from preprocess.names import STATIC_INPUTS
 from preprocess.windows import split
 from sifigan_triton.network.crop_plan import crop_plan
-from sifigan_triton.network.export import INPUTS
 from sifigan_triton.network.narrowing_engine import NarrowingEngine
 from sifigan_triton.network.stage_costs import format_plan, stage_costs
 from sifigan_triton.voice.folder import random_voice
@@ -50,7 +50,9 @@ def test_counted_multiply_adds_are_those_of_the_engine(hyperparameters: dict[str
     settings, plan = small_settings(voice)
     windows = split(*random_inputs(voice, settings.window), settings)
     with FlopCounterMode(display=False) as counter:
-        NarrowingEngine(generator, voice, plan)(*(torch.from_numpy(np.array(getattr(windows, n))) for n in INPUTS))
+        NarrowingEngine(generator, voice, plan)(
+            *(torch.from_numpy(np.array(getattr(windows, n))) for n in STATIC_INPUTS)
+        )
     counted = sum(cost.macs for cost in stage_costs(voice, plan))
     measured = counter.get_total_flops() / 2  # a multiply-add is two operations
     assert counted == pytest.approx(measured, rel=0.005)  # whole phases of the up-sampling are computed, then cropped

@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from preprocess import Windows
+from preprocess.names import STATIC_INPUTS
 from preprocess.voice import PdIndexing
 from preprocess.windows import split
 from sifigan_triton.network import export
 from sifigan_triton.network.crop_plan import Span
-from sifigan_triton.network.export import INPUTS, export_cpu_onnx, run_onnx
+from sifigan_triton.network.export import export_cpu_onnx, run_onnx
 from sifigan_triton.network.time_major_engine import (
     OneChannelConv,
     PhasesInRows,
@@ -126,7 +127,7 @@ def test_exported_engine_in_openvino(tmp_path: Path, monkeypatch: pytest.MonkeyP
     export_cpu_onnx(spec, tmp_path / "model.onnx", "fp32")
     inputs = random_inputs(voice, 60)
     windows, reference = split(*inputs, spec.settings), run_generator(generator, inputs)
-    named = {name: getattr(windows, name) for name in INPUTS}
+    named = {name: getattr(windows, name) for name in STATIC_INPUTS}
     engine = Engine(tmp_path, "fp32", {name: list(values.shape[1:]) for name, values in named.items()})
     output = engine.run(named)
     assert snr_db(reference, output.reshape(-1)[: reference.size]) >= EXACT_DB

@@ -12,11 +12,11 @@ import tritonclient.grpc as triton
 
 from benchmarks.tracks import DATA, full_length, shipped, track_request
 from preprocess import Settings, condition
+from preprocess.names import DYNAMIC_INPUTS, STATIC_INPUTS
 from preprocess.windows import split
 from sifigan_triton.build.model_repository import BuildOptions, build
 from sifigan_triton.client import SifiganClient
 from sifigan_triton.network.crop_plan import crop_plan
-from sifigan_triton.network.export import DYNAMIC_INPUTS, INPUTS
 from sifigan_triton.quality import snr_db
 from sifigan_triton.repository.engine_kinds import ENGINES, EngineKind
 from sifigan_triton.server.triton_server import TritonServer
@@ -92,7 +92,7 @@ def eight(settings: Settings, static: bool) -> dict[str, np.ndarray]:
     if static:
         request = track_request("recordings", 8 * settings.window - 5, settings.f0_floor)
         windows = split(*condition(request.f0, request.mcep, request.bap, settings.voice), settings)
-        return {name: getattr(windows, name) for name in INPUTS}
+        return {name: getattr(windows, name) for name in STATIC_INPUTS}
     whole = track_request("recordings", 8 * 40, settings.f0_floor)
     parts = [slice(start, start + 40) for start in range(0, 320, 40)]
     inputs = [condition(whole.f0[part], whole.mcep[part], whole.bap[part], settings.voice) for part in parts]

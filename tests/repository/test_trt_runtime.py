@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 import torch
 
+from preprocess.names import STATIC_INPUTS
 from preprocess.windows import split
 from sifigan_triton.build.tensorrt.library import TensorRTError, load_tensorrt, load_tensorrt_rtx
 from sifigan_triton.build.tensorrt.plan import build_plan
-from sifigan_triton.network.export import INPUTS, export_onnx, run_onnx
+from sifigan_triton.network.export import export_onnx, run_onnx
 from sifigan_triton.repository.runtimes import trt_runtime
 from tests.small_voice import random_inputs, small_spec, small_voice
 
@@ -198,7 +199,7 @@ def test_a_plan_says_what_the_graph_says(tmp_path: Path) -> None:
     (tmp_path / "model.plan").write_bytes(built.serialized)
     (tmp_path / "manifest.json").write_text(json.dumps({"tensorrt_library": library}))
     windows = split(*random_inputs(voice, 32 * 11 - 5), settings)
-    inputs = {name: getattr(windows, name) for name in INPUTS}
+    inputs = {name: getattr(windows, name) for name in STATIC_INPUTS}
     engine = trt_runtime.Engine(tmp_path, "fp32", {name: list(values.shape[1:]) for name, values in inputs.items()})
     engine.max_batch = 8
     expected, got = run_onnx(tmp_path / "model.onnx", windows), engine.run(inputs)
