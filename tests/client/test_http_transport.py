@@ -117,12 +117,12 @@ def test_connection_that_the_server_ends_is_not_used_again() -> None:
         (
             answer("400 Bad", b'{"error": null}'),
             SynthesisError,
-            "^the server refuses with status 400 and gives no reason$",
+            "^the server .* status 400 and gives no reason$",
         ),
         (
             answer("503 No", b'{"error": ""}'),
             ServerUnavailableError,
-            "sifigan: the server refuses with status 503 and gives no reason$",
+            "sifigan: .* status 503 and gives no reason$",
         ),
         (answer("400 Bad", b"[" * 100_000), ServerUnavailableError, r"answers '400 \[.*: expected Triton's HTTP port"),
     ],
