@@ -38,13 +38,15 @@ class Address:
         if scheme not in ("", "http", "grpc"):
             hint = "; TLS is for a proxy to add" if scheme in ("https", "grpcs") else ""
             raise ValueError(f"url is {url!r}, {EXPECTED}: {scheme}:// is not spoken here{hint}")
-        parts = urlsplit(f"//{rest}")
-        if parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc:
-            raise ValueError(f"url is {url!r}, {EXPECTED}: nothing may stand around these")
+        if not url.isprintable() or " " in url:  # urlsplit drops some of these silently
+            raise ValueError(f"url is {url!r}, {EXPECTED}: no blanks and no control characters may stand in it")
         try:
+            parts = urlsplit(f"//{rest}")
             host, port = parts.hostname, parts.port
         except ValueError as error:
             raise ValueError(f"url is {url!r}, {EXPECTED}: {error}") from None
+        if parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc:
+            raise ValueError(f"url is {url!r}, {EXPECTED}: nothing may stand around these")
         if not host or not port:
             raise ValueError(f"url is {url!r}, {EXPECTED}: the {'port' if host else 'host'} is missing")
         return cls(url, "grpc" if scheme == "grpc" else "http", host, port)
@@ -74,6 +76,12 @@ class Address:
         return SynthesisTimeoutError(
             f"{self.url} did not answer within {timeout_s:g} s: raise timeout_s or send shorter utterances"
         )
+
+    def stranger(self, answer: bytes) -> ServerUnavailableError:
+        """Return the error for an answer that is not of Triton's inference API."""
+        shown = answer[:200].decode(errors="replace").strip()
+        expected = {"http": "HTTP port there (by default 8000)", "grpc": "gRPC port there (by default 8001)"}
+        return ServerUnavailableError(f"{self.url} answers {shown!r}: expected Triton's {expected[self.protocol]}")
 
     def _spoken(self) -> Protocol | None:
         """Ask the port which protocol it speaks; None if it does not tell."""

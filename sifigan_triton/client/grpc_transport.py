@@ -12,7 +12,8 @@ from tritonclient.utils import InferenceServerException
 
 from sifigan_triton.client.address import Address
 from sifigan_triton.client.errors import ServerUnavailableError, SynthesisError
-from sifigan_triton.client.transport import LET_GO_TIMEOUT_S, Answer, Place, data_type
+from sifigan_triton.client.step_statistics import StepStatistics, read_statistics
+from sifigan_triton.client.transport import LET_GO_TIMEOUT_S, Answer, Place, data_type, read_output
 
 
 class GrpcTransport:
@@ -21,6 +22,7 @@ class GrpcTransport:
     def __init__(self, address: Address, timeout_s: float) -> None:
         """Prepare; nothing is sent yet. Every call may take `timeout_s`."""
         self._address, self._timeout_s = address, timeout_s
+        self._closed = False
         self._client = grpc.InferenceServerClient(address.host_port)
 
     def infer(
@@ -37,15 +39,18 @@ class GrpcTransport:
         wanted = grpc.InferRequestedOutput(output)
         if output in shared:
             _lay(wanted, shared[output])
-        result = self._ask(model, self._client.infer, model, inputs, outputs=[wanted])
-        (count,) = result.get_output(output).shape
-        return Answer(int(count), None if output in shared else result.as_numpy(output).copy())
+        answer = self._ask(model, self._client.infer, model, inputs, outputs=[wanted]).get_response()
+        try:
+            (found,) = answer.outputs
+            data = b"".join(answer.raw_output_contents)
+            return read_output(output, (found.name, found.datatype, list(found.shape)), data, shared.get(output))
+        except ValueError as error:
+            raise self._address.stranger(f"{error}".encode()) from None
 
-    def statistics(self) -> list[dict[str, Any]]:
-        """Return Triton's statistics of every model."""
+    def statistics(self) -> dict[str, StepStatistics]:
+        """Return Triton's statistics of every model, by model name."""
         answer: dict[str, Any] = self._ask("", self._client.get_inference_statistics, as_json=True)
-        models: list[dict[str, Any]] = answer["model_stats"]
-        return models
+        return read_statistics(answer.get("model_stats", []))  # a server without models leaves the list out
 
     def register_system_shared_memory(self, name: str, key: str, byte_size: int) -> None:
         """Let the server open memory of the machine."""
@@ -64,7 +69,8 @@ class GrpcTransport:
         self._ask("", self._client.unregister_cuda_shared_memory, name, longest_s=LET_GO_TIMEOUT_S)
 
     def close(self) -> None:
-        """Close the connection; nobody may be using it."""
+        """Close the connection; requests that are under way end."""
+        self._closed = True
         self._client.close()
 
     def _ask(
@@ -76,6 +82,12 @@ class GrpcTransport:
             return call(*arguments, **options, client_timeout=timeout_s)
         except InferenceServerException as error:
             status, message = str(error.status() or ""), str(error.message() or error)
+        except ValueError:  # what a closed channel says
+            if not self._closed:
+                raise
+            status, message = "CANCELLED", ""
+        if self._closed and "CANCELLED" in status:
+            raise ServerUnavailableError(f"this client of {self._address.url} has been closed: open a new one")
         if "DEADLINE_EXCEEDED" in status:
             raise self._address.silent(timeout_s)
         if "unknown model" in message:

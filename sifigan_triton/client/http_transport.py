@@ -11,30 +11,36 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections import deque
 from collections.abc import Mapping
-from http.client import HTTPConnection, HTTPException
+from contextlib import suppress
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import quote
 
-import numpy as np
 import numpy.typing as npt
 
 from sifigan_triton.client.address import Address
 from sifigan_triton.client.errors import ServerUnavailableError, SynthesisError
-from sifigan_triton.client.transport import DATA_TYPES, LET_GO_TIMEOUT_S, Answer, Place, data_type
+from sifigan_triton.client.http_connection import DeadlineConnection
+from sifigan_triton.client.step_statistics import StepStatistics, read_statistics
+from sifigan_triton.client.transport import LET_GO_TIMEOUT_S, Answer, Place, data_type, read_output
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 """How many bytes of JSON stand before the tensors."""
+MALFORMED = (ValueError, LookupError, TypeError, RecursionError)
+"""What reading an answer raises that is not Triton's."""
 
 
 class HttpTransport:
     """Connections to one server, as many as requests are under way at once; they are kept open and used again."""
 
     def __init__(self, address: Address, timeout_s: float) -> None:
-        """Prepare; nothing is sent yet. The server may be silent for `timeout_s`."""
+        """Prepare; nothing is sent yet. Every answer may take `timeout_s`."""
         self._address, self._timeout_s = address, timeout_s
-        self._idle: deque[HTTPConnection] = deque()
+        self._idle: deque[DeadlineConnection] = deque()
+        self._closed = False
 
     def infer(
         self, model: str, tensors: Mapping[str, npt.NDArray[Any]], output: str, shared: Mapping[str, Place]
@@ -50,16 +56,23 @@ class HttpTransport:
         body = b"".join([header, *(values.data for name, values in tensors.items() if name not in shared)])
         path = f"/v2/models/{quote(model, safe='')}/infer"
         length, data = self._ask("POST", path, body, {HEADER_LENGTH: str(len(header))}, model)
-        described = self._parse(data[:length], "outputs")[0]
-        (count,) = described["shape"]
-        if output in shared:
-            return Answer(count, None)
-        return Answer(count, np.frombuffer(memoryview(data)[length:], DATA_TYPES[described["datatype"]]).copy())
+        try:
+            end = len(data) if length is None else int(length)
+            (found,) = json.loads(data[:end])["outputs"]
+            described = (found["name"], found["datatype"], found["shape"])
+            if not 0 <= end <= len(data):
+                raise ValueError(f"a header of {end} bytes in an answer of {len(data)}")
+            return read_output(output, described, memoryview(data)[end:], shared.get(output))
+        except MALFORMED as error:
+            raise self._address.stranger(_explain(error, data)) from None
 
-    def statistics(self) -> list[dict[str, Any]]:
-        """Return Triton's statistics of every model."""
+    def statistics(self) -> dict[str, StepStatistics]:
+        """Return Triton's statistics of every model, by model name."""
         _, data = self._ask("GET", "/v2/models/stats")
-        return self._parse(data, "model_stats")
+        try:
+            return read_statistics(json.loads(data)["model_stats"])
+        except MALFORMED as error:
+            raise self._address.stranger(_explain(error, data)) from None
 
     def register_system_shared_memory(self, name: str, key: str, byte_size: int) -> None:
         """Let the server open memory of the machine."""
@@ -79,12 +92,14 @@ class HttpTransport:
         self._ask("POST", f"/v2/cudasharedmemory/region/{name}/unregister", longest_s=LET_GO_TIMEOUT_S)
 
     def close(self) -> None:
-        """Close the connections; nobody may be using them."""
+        """Close the connections, those of requests which are still under way as soon as they end."""
+        self._closed = True
         while self._idle:
-            self._idle.pop().close()
+            with suppress(IndexError):  # another thread was faster
+                self._idle.pop().close()
 
     def _post(self, path: str, **fields: Any) -> None:
-        self._ask("POST", path, json.dumps(fields).encode())
+        self._ask("POST", path, json.dumps(fields).encode(), repeat=False)
 
     def _ask(
         self,
@@ -94,11 +109,13 @@ class HttpTransport:
         headers: Mapping[str, str] | None = None,
         model: str = "",
         longest_s: float = math.inf,
-    ) -> tuple[int, bytes]:
-        """Return how long an answer's JSON is, and the answer; raise what it stands for if it is none."""
+        repeat: bool = True,
+    ) -> tuple[str | None, bytes]:
+        """Return how long an answer's JSON is said to be, and the answer; raise what it stands for if it is none."""
         timeout_s = min(self._timeout_s, longest_s)
         try:
-            status, length, data = self._exchange(method, path, body, headers or {}, timeout_s)
+            deadline = time.monotonic() + timeout_s
+            status, length, data = self._exchange(method, path, body, headers or {}, deadline, repeat)
         except TimeoutError:
             raise self._address.silent(timeout_s) from None
         except (OSError, HTTPException, UnicodeError) as error:  # UnicodeError: a host that cannot be one
@@ -108,19 +125,19 @@ class HttpTransport:
         return length, data
 
     def _exchange(
-        self, method: str, path: str, body: bytes, headers: Mapping[str, str], timeout_s: float
-    ) -> tuple[int, int, bytes]:
-        """Send a request; return status, length of the JSON and all bytes of the answer."""
+        self, method: str, path: str, body: bytes, headers: Mapping[str, str], deadline: float, repeat: bool
+    ) -> tuple[int, str | None, bytes]:
+        """Send a request; return status, length of the JSON and the answer.
+
+        One that may not be repeated is sent once, over a connection that is surely open.
+        """
         while True:
             connection = self._take()
-            connection.timeout, fresh = timeout_s, connection.sock is None
+            if not repeat:
+                connection.close()  # it may be broken, which only a request would tell
+            fresh = not connection.is_open
             try:
-                if fresh:
-                    connection.connect()
-                connection.sock.settimeout(timeout_s)
-                connection.request(method, path, body, dict(headers))
-                response = connection.getresponse()
-                data = response.read()
+                response, data = connection.exchange(method, path, body, headers, deadline)
             except ConnectionError:
                 connection.close()
                 if fresh:
@@ -130,41 +147,35 @@ class HttpTransport:
                 connection.close()
                 raise
             self._idle.append(connection)
-            return response.status, int(response.getheader(HEADER_LENGTH) or len(data)), data
+            if self._closed:  # while the request was under way
+                self.close()
+            return response.status, response.getheader(HEADER_LENGTH), data
 
-    def _take(self) -> HTTPConnection:
+    def _take(self) -> DeadlineConnection:
         """Return an idle connection, or a new one that is not open yet."""
         try:
             return self._idle.pop()
         except IndexError:
-            return HTTPConnection(self._address.host, self._address.port)
-
-    def _parse(self, text: bytes, key: str) -> list[dict[str, Any]]:
-        """Read the list that an answer holds."""
-        try:
-            found: list[dict[str, Any]] = json.loads(text)[key]
-        except (ValueError, KeyError, TypeError):
-            raise self._stranger(text) from None
-        return found
+            return DeadlineConnection(self._address.host, self._address.port)
 
     def _refusal(self, status: int, data: bytes, model: str) -> Exception:
         """Turn an error's answer into what the caller can do."""
         try:
-            message = str(json.loads(data)["error"])
-        except (ValueError, KeyError, TypeError):
-            return self._stranger(f"{status} ".encode() + data)
+            message = json.loads(data)["error"]
+        except MALFORMED:
+            return self._address.stranger(f"{status} ".encode() + data)
+        if not isinstance(message, str) or not message:
+            message = f"the server refuses with status {status} and gives no reason"
         if status == 405:  # what the metrics' port says
-            return self._stranger(message.encode())
+            return self._address.stranger(message.encode(errors="replace"))
         if "unknown model" in message or status in (502, 503, 504):
             return ServerUnavailableError(f"{self._address.url} cannot serve {model}: {message}")
         return SynthesisError(message)
 
-    def _stranger(self, text: bytes) -> ServerUnavailableError:
-        """Return the error for an answer that is not of Triton's inference API."""
-        shown = text[:200].decode(errors="replace").strip()
-        return ServerUnavailableError(
-            f"{self._address.url} answers {shown!r}: expected Triton's HTTP port there (by default 8000)"
-        )
+
+def _explain(error: Exception, data: bytes) -> bytes:
+    """Return what to show of an answer that is none: why, where its JSON could be read."""
+    return f"{error}".encode() if type(error) is ValueError else data
 
 
 def _place(place: Place) -> dict[str, Any]:

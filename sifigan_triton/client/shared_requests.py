@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,8 @@ import numpy.typing as npt
 
 from sifigan_triton.client.errors import SynthesisError
 from sifigan_triton.client.shared_memory import SharedMemory, SharedMemoryKind
-from sifigan_triton.client.transport import Transport
+from sifigan_triton.client.transport import OUTPUTS, Transport
 
-OUTPUTS = {"waveform": np.float32, "pcm16": np.int16}
 _SEND_AGAIN = ("Unable to find shared memory region", "shared memory size specified with the request")
 """What a server says that was started anew, or whose voice makes more samples a frame than the one before."""
 
@@ -26,6 +26,7 @@ class SharedRequests:
         self._transport, self._kind, self._url = transport, kind, url
         self._idle: deque[SharedMemory] = deque()
         self._samples_per_frame = 0  # not known yet
+        self._closed = False
 
     def infer(self, model: str, tensors: Mapping[str, npt.NDArray[Any]], output: str) -> npt.NDArray[Any]:
         """Return one output, a copy.
@@ -42,11 +43,15 @@ class SharedRequests:
             return self._share(memory, model, tensors, output)
         finally:
             self._idle.append(memory)
+            if self._closed:  # while the request was under way
+                self.close()
 
     def close(self) -> None:
-        """Give all memory back; nobody may be using it."""
+        """Give all memory back, that of requests which are still under way as soon as they end."""
+        self._closed = True
         while self._idle:
-            self._idle.pop().close()
+            with suppress(IndexError):  # another thread was faster
+                self._idle.pop().close()
 
     def _share(
         self,

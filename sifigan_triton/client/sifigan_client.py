@@ -50,12 +50,17 @@ class SifiganClient:
                 The first answer of a client is sent in any case: it tells how long later ones are.
 
         Raises:
-            ValueError: if the URL is none of these, or there is no such kind of shared memory.
+            ValueError: if the URL is none of these, the model's name no text, or there is no such kind of shared
+                memory.
 
         """
         address = Address.parse(url)
         if shared_memory not in (None, "system", "cuda"):
             raise ValueError(f"shared_memory is {shared_memory!r}, expected 'system', 'cuda' or None")
+        try:
+            model.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"model is {model!r}, expected the name of a model in Unicode") from None
         self.url, self.model, self.timeout_s = url, model, timeout_s
         self._transport = _connect(address, timeout_s)
         self._shared = None if shared_memory is None else SharedRequests(self._transport, shared_memory, url)
@@ -117,7 +122,7 @@ class SifiganClient:
 
         """
         with self._request():
-            return {entry["name"]: StepStatistics.parse(entry) for entry in self._transport.statistics()}
+            return self._transport.statistics()
 
     def close(self) -> None:
         """Wait for the requests of other threads, close the connection, and give shared memory back.

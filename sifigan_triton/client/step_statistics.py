@@ -45,6 +45,22 @@ class StepStatistics:
         return StepStatistics(*(after - before for after, before in pairs))
 
 
+def read_statistics(entries: Any) -> dict[str, StepStatistics]:
+    """Read Triton's statistics of every model, by model name.
+
+    Raises:
+        ValueError: if they are none.
+
+    """
+    try:
+        found = {entry["name"]: StepStatistics.parse(entry) for entry in entries}
+    except (LookupError, TypeError, AttributeError, OverflowError) as error:
+        raise ValueError(f"no statistics: {error!r}") from None
+    if not all(isinstance(name, str) for name in found):
+        raise ValueError(f"no statistics: models are called {list(found)!r}")
+    return found
+
+
 def step_order(model: str) -> tuple[bool, bool]:
     """Return a key that sorts the models of the ensemble as the data passes them: the engine between the others."""
     return model == "postprocess", not model.startswith("preprocess")

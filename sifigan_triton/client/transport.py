@@ -9,8 +9,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from sifigan_triton.client.step_statistics import StepStatistics
+
 DATA_TYPES: dict[str, npt.DTypeLike] = {"FP32": np.float32, "INT64": np.int64, "BOOL": np.bool_, "INT16": np.int16}
 """Triton's names of the types that the ensemble takes and gives."""
+OUTPUTS: dict[str, npt.DTypeLike] = {"waveform": np.float32, "pcm16": np.int16}
+"""The ensemble's outputs, and the type of each."""
 _NAMES = {np.dtype(dtype): name for name, dtype in DATA_TYPES.items()}
 
 
@@ -42,12 +46,43 @@ class Answer:
     """(count,), or None if they lie in shared memory."""
 
 
+def read_output(
+    output: str, found: tuple[object, object, object], data: bytes | memoryview, place: Place | None
+) -> Answer:
+    """Return what a server answers to a request for one output.
+
+    Args:
+        output: the output's name.
+        found: name, data type and shape that the server gives.
+        data: the values, if they are sent.
+        place: where they lie otherwise.
+
+    Raises:
+        ValueError: if this is not the output that was asked for.
+
+    """
+    dtype = np.dtype(OUTPUTS[output])
+    name, datatype, shape = found
+    if (name, datatype) != (output, _NAMES[dtype]):
+        raise ValueError(f"the output is {name!r} in {datatype!r}, expected {output!r} in {_NAMES[dtype]!r}")
+    count = shape[0] if isinstance(shape, list) and len(shape) == 1 else None
+    if type(count) is not int or count < 0:
+        raise ValueError(f"{output} has shape {shape!r}, expected [samples]")
+    size = count * dtype.itemsize
+    if place is None and size == len(data):
+        return Answer(count, np.frombuffer(data, dtype).copy())
+    if place is not None and size <= place.size:
+        return Answer(count, None)
+    room = f"{len(data):,} were sent" if place is None else f"{place.size:,} have room"
+    raise ValueError(f"{output} of shape {shape!r} is {size:,} bytes, but {room}")
+
+
 class Transport(Protocol):
     """A connection to one server; any number of threads may use it at the same time.
 
     All calls raise:
         SynthesisError: the server refuses; the message is the server's.
-        ServerUnavailableError: no server answers, or it does not serve the model.
+        ServerUnavailableError: no Triton server answers, or it does not serve the model.
         SynthesisTimeoutError: the answer takes longer than the transport waits.
     """
 
@@ -64,8 +99,8 @@ class Transport(Protocol):
 
         """
 
-    def statistics(self) -> list[dict[str, Any]]:
-        """Return Triton's statistics of every model."""
+    def statistics(self) -> dict[str, StepStatistics]:
+        """Return Triton's statistics of every model, by model name."""
 
     def register_system_shared_memory(self, name: str, key: str, byte_size: int) -> None:
         """Let the server open memory of the machine."""
@@ -80,4 +115,4 @@ class Transport(Protocol):
         """Let the server close memory of a GPU."""
 
     def close(self) -> None:
-        """Close the connection; nobody may be using it."""
+        """Close the connection; one that a request still uses, as soon as that ends."""

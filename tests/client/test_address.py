@@ -31,6 +31,11 @@ BAD = {
     ":8000": "the host is missing",
     "localhost:port": "could not be cast to integer|Port",
     "localhost:80000": "Port out of range",
+    "localhost:80\r\n": "no blanks and no control characters",
+    "local\thost:80": "no blanks and no control characters",
+    " localhost:80": "no blanks and no control characters",
+    "localhost:80\udc80": "no blanks and no control characters",
+    "[::1:80": "Invalid IPv6 URL",
 }
 
 
@@ -44,7 +49,7 @@ def test_good_addresses(url: str) -> None:
 @pytest.mark.parametrize("url", BAD)
 def test_bad_addresses_say_what_is_expected(url: str) -> None:
     expected = f"expected host:port, http://host:port or grpc://host:port: .*({BAD[url]})"
-    with pytest.raises(ValueError, match=f"^url is '{re.escape(url)}', {expected}"):
+    with pytest.raises(ValueError, match=f"^url is {re.escape(repr(url))}, {expected}"):
         SifiganClient(url)
 
 

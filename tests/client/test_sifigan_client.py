@@ -84,3 +84,8 @@ def test_no_server(scheme: str) -> None:
         url = f"{scheme}127.0.0.1:{reserved.getsockname()[1]}"
         with SifiganClient(url) as client, pytest.raises(ServerUnavailableError, match=url):
             client.synthesize(*ARGUMENTS)
+
+
+def test_model_that_is_no_text(scheme: str) -> None:
+    with pytest.raises(ValueError, match=r"^model is '\\udc80', expected the name of a model in Unicode"):
+        SifiganClient(f"{scheme}127.0.0.1:8000", model="\udc80")

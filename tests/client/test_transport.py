@@ -1,0 +1,44 @@
+"""What an answer through shared memory has to be, and what becomes of memory whose request outlives `close`."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from sifigan_triton.client.shared_requests import SharedRequests
+from sifigan_triton.client.transport import Answer, Place, Transport, read_output
+
+
+@pytest.mark.parametrize(("count", "fits"), [(8, True), (7, True), (9, False), (1 << 62, False)])
+def test_answer_has_to_fit_the_memory_it_was_given(count: int, fits: bool) -> None:
+    found, place = ("waveform", "FP32", [count]), Place("region", 0, 32)
+    if fits:
+        assert read_output("waveform", found, b"", place) == Answer(count, None)
+    else:
+        with pytest.raises(ValueError, match="bytes, but 32 have room"):
+            read_output("waveform", found, b"", place)
+
+
+def test_memory_of_a_request_that_outlives_close_is_given_back() -> None:
+    known: set[str] = set()
+
+    class Server:
+        """Takes regions, and answers a request only after the client has been closed."""
+
+        def register_system_shared_memory(self, name: str, *_: Any) -> None:
+            known.add(name)
+
+        def unregister_system_shared_memory(self, name: str) -> None:
+            known.remove(name)
+
+        def infer(self, *_: Any) -> Answer:
+            assert known
+            requests.close()
+            assert known
+            return Answer(4, np.zeros(4, np.float32))
+
+    requests = SharedRequests(cast(Transport, Server()), "system", "here")
+    requests.infer("sifigan", {"f0": np.zeros(2, np.float32)}, "waveform")
+    assert not known
