@@ -135,12 +135,15 @@ def test_a_client_says_which_extra_a_command_needs(client: Environment, default_
         "sifigan-triton", "serve", "--model-repository", default_deployment.server.model_repository, check=False
     )
     assert done.returncode == 1
-    assert "pip install 'sifigan-triton[serve]'" in done.stderr
+    assert "pip install '.[serve]'" in done.stderr
     done = client.run(
         "sifigan-triton", "resynthesize", ROOT / "measurement_data/vocadito_10.flac", "-o", "x.wav", check=False
     )
     assert done.returncode == 1
-    assert "pip install 'sifigan-triton[audio]'" in done.stderr
+    assert "pip install '.[audio]'" in done.stderr
+    done = client.run("sifigan-triton", "-v", "build", check=False)
+    assert done.returncode == 1
+    assert "pip install '.[build]'" in done.stderr
 
 
 def test_build_and_serve_outside_the_checkout(make: Make, client: Environment) -> None:

@@ -70,8 +70,11 @@ def _pd_indexing(args: argparse.Namespace) -> PdIndexing:
 
 def random_voice(args: argparse.Namespace) -> None:
     """Make a voice of seeded random weights."""
+    from preprocess.voice import VOICE_FILE
     from sifigan_triton.voice.folder import RANDOM_CARD, random_voice, save_voice
 
+    if (args.output / VOICE_FILE).exists() and not args.overwrite:
+        raise ValueError(f"{args.output} holds a voice already: name another folder, or add --overwrite")
     voice, generator = random_voice(channels=args.channels, seed=args.seed, pd_indexing=args.pd_indexing)
     save_voice(args.output, voice, generator, RANDOM_CARD)
     print(f"{args.output}: seeded random weights, {args.channels} channels; it makes noise, at a real voice's cost")
@@ -132,6 +135,7 @@ def synthesize(args: argparse.Namespace) -> None:
 
     done = _report_of(args.output)
     audio_format(args.output)  # before the work is done, not after
+    _check_apart(args.input, args.output, args.plot)
     if args.plot is not None:
         picture_format(args.plot)
     if args.command == "synthesize":
@@ -140,8 +144,15 @@ def synthesize(args: argparse.Namespace) -> None:
         features = analyze_recording(args.input, _voice(args))
     with SifiganClient(args.url, args.model, args.timeout) as client:
         title = f"{args.input.name}, f0_factor {args.f0_factor:g}"
-        synthesize_to_files(client, features, args.f0_factor, args.output, args.plot, title, args.seed)
+        synthesize_to_files(client, features, args.f0_factor, args.output, args.plot, title, args.seed, args.repair)
     done(f"{args.output}: {features.seconds:.2f} s")
+
+
+def _check_apart(*paths: Path | None) -> None:
+    """Refuse names of files that would replace one another."""
+    files = [path.resolve() for path in paths if path is not None and (path.is_file() or not path.exists())]
+    if len(set(files)) < len(files):
+        raise ValueError(f"{', '.join(map(str, filter(None, paths)))}: one would replace another, name different files")
 
 
 def compare(args: argparse.Namespace) -> int:

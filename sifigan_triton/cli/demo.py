@@ -41,9 +41,10 @@ def synthesize_to_files(
     picture: Path | None,
     title: str,
     seed: int = 0,
+    repair: bool = False,
 ) -> None:
     """Synthesise features with one call and write the 16-bit waveform and, if asked for, its picture."""
-    pcm16 = client.synthesize_pcm16(features.f0, features.mcep, features.bap, f0_factor, seed)
+    pcm16 = client.synthesize_pcm16(features.f0, features.mcep, features.bap, f0_factor, seed, repair)
     write_audio(wav, pcm16, features.sample_rate)
     if picture is not None:
         plot_synthesis(picture, pcm16, features.sample_rate, features.f0 * f0_factor, features.frame_period_ms, title)
@@ -70,7 +71,7 @@ def run_demo(
     features = analyze_recording(recording, voice)
     analysis_seconds = time.perf_counter() - started
     logger.info("analysed %s: %d frames, %.2f s", recording.name, features.frames, features.seconds)
-    client.synthesize_pcm16(features.f0[:1], features.mcep[:1], features.bap[:1])  # the first call warms the engine up
+    client.synthesize_pcm16(features.f0, features.mcep, features.bap)  # the first call warms the server up
     rows = []
     for factor in f0_factors:
         name = f"{recording.stem}_x{factor:.2f}"

@@ -55,7 +55,8 @@ class Features:
         for name in ("mcep", "bap"):
             array = getattr(self, name)
             if len(array) != len(self.f0):
-                raise FeatureError(f"{name} has {len(array)} frames, expected {len(self.f0)} as f0 has")
+                hint = f": transposed? pass {name}.T" if array.shape[1] == len(self.f0) else ""
+                raise FeatureError(f"{name} has {len(array)} frames, expected {len(self.f0)} as f0 has{hint}")
         if self.sample_rate <= 0:
             raise FeatureError(f"sample_rate is {self.sample_rate}, expected a positive number of Hz")
         if not 0.0 < self.frame_period_ms < float("inf"):

@@ -44,7 +44,7 @@ class TritonWheel:
         if spec is None or not spec.submodule_search_locations:
             raise ServerError(
                 f"the Triton server is missing: {sys.executable} has no package nvidia-pytriton; "
-                "run `make` in the project's folder, or `pip install 'sifigan-triton[serve]'`"
+                "run `make` in the project's folder, or `pip install '.[serve]'` there"
             )
         package = Path(spec.submodule_search_locations[0])
         wheel = cls(root=package / "tritonserver", libraries=package.parent / "nvidia_pytriton.libs")

@@ -57,6 +57,40 @@ def test_random_voice_is_a_voice(tmp_path: Path) -> None:
     assert "noise" in (tmp_path / "voice" / "README.md").read_text(encoding="utf-8")
 
 
+def test_a_voice_that_is_there_is_not_replaced(tmp_path: Path) -> None:
+    assert run("random-voice", "--channels", 16, "--output", tmp_path).returncode == 0
+    before = (tmp_path / "generator.safetensors").read_bytes()
+    done = run("random-voice", "--channels", 16, "--seed", 1, "--output", tmp_path)
+    assert done.returncode == 1
+    assert "holds a voice already: name another folder, or add --overwrite" in done.stderr
+    assert (tmp_path / "generator.safetensors").read_bytes() == before
+    assert run("random-voice", "--channels", 16, "--seed", 1, "--output", tmp_path, "--overwrite").returncode == 0
+
+
+def test_the_recording_is_not_overwritten(recording: Path, tmp_path: Path) -> None:
+    before = recording.read_bytes()
+    for plot in (tmp_path / "p.png", recording):
+        done = run("resynthesize", recording, "-o", recording, "--plot", plot)
+        assert done.returncode == 1
+    assert "one would replace another" in run("resynthesize", recording, "-o", recording).stderr
+    assert recording.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--seed", "99999999999999999999"),
+        ("--seed", "-1"),
+        ("--timeout", "0"),
+        ("--timeout", "nan"),
+    ],
+)
+def test_numbers_out_of_range_are_wrong_usage(words: tuple[str, ...]) -> None:
+    done = run("synthesize", "f.npz", "-o", "x.wav", *words)
+    assert done.returncode == 2
+    assert f"{words[1]!r}, expected a number from" in done.stderr
+
+
 def public_arguments(folder: Path) -> tuple[object, ...]:
     files = write_public_files(folder)
     return ("import", "--checkpoint", files.checkpoint, "--stats", files.stats, "--generator", files.generator_yaml)
