@@ -90,7 +90,7 @@ study: $(VENV)/.installed $(FULL_SIZE)/voice.json ## Repeat the performance stud
 test: $(VENV)/.installed ## Run all tests, those against a real Triton server included (some 8 minutes on 2 cores)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(TEST_ARGS)
 
-test-fast: $(VENV)/.installed ## Run the tests that need no server (under two minutes on 2 cores)
+test-fast: $(VENV)/.installed ## Run the tests that need no server, but for a few slow ones (under two minutes on 2 cores)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not server and not slow" $(TEST_ARGS)
 
 lint: $(VENV)/.installed ## Check style (ruff) and types (mypy --strict)

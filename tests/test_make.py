@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -31,9 +34,26 @@ def checkout(tmp_path: Path) -> Path:
 
 def make(checkout: Path, *words: str, status: int = 0) -> list[str]:
     """Run make and return the lines that it prints."""
-    done = subprocess.run(["make", *words], cwd=checkout, capture_output=True, text=True, check=False)
+    done = run(checkout, *words)
     assert done.returncode == status, done.stderr
     return done.stdout.splitlines()
+
+
+def run(checkout: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run make as from a shell, also where make runs the tests."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    return subprocess.run(["make", *words], cwd=checkout, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_markers_that_it_names_exist() -> None:
+    """A marker that nobody knows would end a parallel run in words about workers."""
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    known = project["tool"]["pytest"]["ini_options"]["markers"]
+    named = re.findall(r'-m "([a-z ]+)"', text)
+    assert named
+    words = {word for expression in named for word in expression.split()} - {"not", "and", "or"}
+    assert words <= {marker.partition(":")[0] for marker in known}
 
 
 def test_the_default_voice_is_built_without_a_word(checkout: Path) -> None:
@@ -59,7 +79,7 @@ def test_a_build_that_failed_is_not_remembered(checkout: Path) -> None:
 def test_a_voice_that_is_gone_is_named_with_the_way_back(checkout: Path) -> None:
     make(checkout, "build", "VOICE=voices/mine")
     shutil.rmtree(checkout / "voices" / "mine")
-    done = subprocess.run(["make", "build"], cwd=checkout, capture_output=True, text=True, check=False)
+    done = run(checkout, "build")
     assert done.returncode == 2
     assert "there is no voice in voices/mine" in done.stderr
     assert "make build VOICE=voices/demo" in done.stderr

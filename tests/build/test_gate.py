@@ -26,6 +26,8 @@ from sifigan_triton.voice.folder import random_voice, save_voice
 from tests.small_build import contents, leftovers, logged
 from tests.small_voice import one_thread, small_spec, small_voice
 
+pytestmark = pytest.mark.slow
+
 Break = Callable[[pytest.MonkeyPatch], None]
 FP16 = ENGINES["onnx-fp16"]
 

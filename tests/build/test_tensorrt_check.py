@@ -15,6 +15,8 @@ from sifigan_triton.network.export import export_onnx
 from sifigan_triton.network.generator import Generator
 from tests.small_voice import one_thread
 
+pytestmark = pytest.mark.slow
+
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 
 

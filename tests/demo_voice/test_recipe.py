@@ -15,6 +15,8 @@ from tools.train_demo_voice.journal import CHECKPOINT_FILE
 from tools.train_demo_voice.toy import make_toy_corpus
 from tools.train_demo_voice.trainer import Trainer
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -31,6 +31,8 @@ from tools.train_demo_voice.pulses import PulseLoss, excitation_noise, pulse_tra
 from tools.train_demo_voice.tones import ToneLoss
 from tools.train_demo_voice.trainer import CheckpointMismatchError, SourceKeepingGenerator, Trainer
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

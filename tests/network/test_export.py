@@ -33,6 +33,8 @@ from tests.small_voice import (
     small_voice,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread() -> Iterator[None]:
