@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from sifigan_triton import __version__
-from sifigan_triton.cli import commands
+from sifigan_triton.cli import commands, values
 from sifigan_triton.cli.latest import latest_repository
 from sifigan_triton.files import project_file
 from sifigan_triton.repository.engine_kinds import ENGINES
@@ -67,34 +66,6 @@ def make_parser(words: Sequence[str]) -> argparse.ArgumentParser:
 _Run = Callable[[argparse.Namespace], int | None]
 """Runs a command; returns its exit status if that is not 0."""
 _Command = Callable[[str, _Run, str], argparse.ArgumentParser]
-_Number = TypeVar("_Number", int, float)
-
-
-def _output(text: str) -> Path:
-    return Path("/dev/stdout" if text == "-" else text)
-
-
-def _seed(text: str) -> int:
-    return _within(text, int, 0, 2**63 - 1)
-
-
-def _channels(text: str) -> int:
-    return _within(text, int, 16, 4096)
-
-
-def _seconds(text: str) -> float:
-    return _within(text, float, 0.001, 1e6)
-
-
-def _within(text: str, kind: type[_Number], low: float, high: float) -> _Number:
-    """Read a number from `low` to `high`; NaN is none."""
-    try:
-        value = kind(text)
-    except ValueError:
-        value = kind(-1)
-    if not low <= value <= high:
-        raise argparse.ArgumentTypeError(f"{text!r}, expected a number from {low:g} to {high:g}")
-    return value
 
 
 def _add_voice_commands(command: _Command) -> None:
@@ -129,9 +100,9 @@ def _add_voice_commands(command: _Command) -> None:
         "random-voice", commands.random_voice, "make a voice of seeded random weights, to measure speed and rounding"
     )
     sub.add_argument(
-        "--channels", type=_channels, default=512, help="channels of the first layer (default: %(default)s)"
+        "--channels", type=values.channels, default=512, help="channels of the first layer (default: %(default)s)"
     )
-    sub.add_argument("--seed", type=_seed, default=0, help="seed of the weights (default: %(default)s)")
+    sub.add_argument("--seed", type=values.seed, default=0, help="seed of the weights (default: %(default)s)")
     sub.add_argument(
         "--pd-indexing",
         choices=["reflect", "zero"],
@@ -197,13 +168,13 @@ def _add_synthesis(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "-o",
         "--output",
-        type=_output,
+        type=values.output,
         required=True,
         metavar="OUT.wav",
         help="16-bit WAV or FLAC to write; - is standard output",
     )
     sub.add_argument("--f0-factor", type=float, default=1.0, help="factor on the pitch; 2 is an octave up (default: 1)")
-    sub.add_argument("--seed", type=_seed, default=0, help="seed of the excitation's noise (default: 0)")
+    sub.add_argument("--seed", type=values.seed, default=0, help="seed of the excitation's noise (default: 0)")
     sub.add_argument("--repair", action="store_true", help="let NaN and Inf be replaced by the nearest finite frame")
     sub.add_argument(
         "--plot", type=Path, metavar="P.png", help="also draw waveform, spectrogram and F0: PNG, PDF or SVG"
@@ -211,7 +182,7 @@ def _add_synthesis(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--url", default="localhost:8000", help="host:port, or grpc://host:port (default: %(default)s)")
     sub.add_argument("--model", default="sifigan", help="ensemble to call (default: %(default)s)")
     sub.add_argument(
-        "--timeout", type=_seconds, default=300.0, help="seconds to wait for the answer (default: %(default)g)"
+        "--timeout", type=values.seconds, default=300.0, help="seconds to wait for the answer (default: %(default)g)"
     )
 
 

@@ -15,7 +15,7 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,21 +115,19 @@ def read_steps(repository: Path, model: str) -> list[str]:
 
     """
     try:
-        return _steps_of(_read_config(repository / model))
+        return _STEP.findall(_read_config(repository / model))
     except (OSError, ValueError) as error:
         raise ServableError(f"{repository}: cannot serve {model}: {error}") from None
 
 
 def with_steps(repository: Path, models: Iterable[str]) -> set[str]:
-    """Return models and all that they are composed of."""
-    found: set[str] = set()
-    waiting = list(models)
-    while waiting:
-        name = waiting.pop()
-        if name not in found:
-            found.add(name)
-            waiting += read_steps(repository, name)
-    return found
+    """Return models and all that they are composed of.
+
+    Raises:
+        ServableError: if the repository lacks one of them.
+
+    """
+    return _reached(lambda name: read_steps(repository, name), models)
 
 
 def link_models(repository: Path, models: Iterable[str], folder: Path) -> Path:
@@ -161,7 +159,7 @@ class _Repository:
                 self.configs[path.parent.name] = _read_config(path.parent)
             except (OSError, ValueError) as error:
                 self._unreadable[path.parent.name] = f"its config.pbtxt cannot be read: {error}"
-        self.steps = {name: _steps_of(text) for name, text in self.configs.items()}
+        self.steps = {name: _STEP.findall(text) for name, text in self.configs.items()}
         self.notes: list[str] = []
 
     def left_out(self) -> dict[str, str]:
@@ -193,7 +191,7 @@ class _Repository:
             return f"it has the version folders {', '.join(versions)}, expected {VERSION} alone: remove the others"
         if _ENSEMBLE.search(self.configs[name]) and not self.steps[name]:
             return "it is an ensemble, but no step of it can be read in its config.pbtxt"
-        if name in _reached(self.steps, self.steps[name]):
+        if name in _reached(lambda step: self.steps.get(step, []), self.steps[name]):
             return "it is a step of itself"
         manifest = read_manifest(version)
         if _NEEDS_GPU.search(self.configs[name]) and not self._has_gpu():
@@ -260,20 +258,15 @@ def _read_config(model: Path) -> str:
     return _COMMENT.sub(r"\1", (model / "config.pbtxt").read_text(encoding="utf-8"))
 
 
-def _steps_of(config: str) -> list[str]:
-    """Return the models that the text of a `config.pbtxt` is composed of."""
-    return _STEP.findall(config)
-
-
-def _reached(steps: Mapping[str, list[str]], models: Iterable[str]) -> set[str]:
-    """Return models and all that they are composed of."""
+def _reached(steps: Callable[[str], list[str]], models: Iterable[str]) -> set[str]:
+    """Return models and all that they are composed of, by the steps of each; loops end."""
     found: set[str] = set()
     waiting = list(models)
     while waiting:
         name = waiting.pop()
         if name not in found:
             found.add(name)
-            waiting += steps.get(name, [])
+            waiting += steps(name)
     return found
 
 

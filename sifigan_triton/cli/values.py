@@ -1,0 +1,40 @@
+"""The values of options: each function reads a word of the command line, or says what was expected."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TypeVar
+
+_Number = TypeVar("_Number", int, float)
+
+
+def output(text: str) -> Path:
+    """Read where to write; - is standard output."""
+    return Path("/dev/stdout" if text == "-" else text)
+
+
+def seed(text: str) -> int:
+    """Read a seed, as the server takes it."""
+    return _within(text, int, 0, 2**63 - 1)
+
+
+def channels(text: str) -> int:
+    """Read the channels of a voice."""
+    return _within(text, int, 16, 4096)
+
+
+def seconds(text: str) -> float:
+    """Read a time limit in seconds."""
+    return _within(text, float, 0.001, 1e6)
+
+
+def _within(text: str, kind: type[_Number], low: float, high: float) -> _Number:
+    """Read a number from `low` to `high`; NaN is none."""
+    try:
+        value = kind(text)
+    except ValueError:
+        value = kind(-1)
+    if not low <= value <= high:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected a number from {low:g} to {high:g}")
+    return value
