@@ -19,7 +19,8 @@ from tests.conftest import ROOT, Deployment
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CLIENTS = (ROOT / "docs" / "howto" / "clients.md").read_text(encoding="utf-8")
 PYTHON_BLOCKS = re.findall(r"```python\n(.*?)```", README + CLIENTS, re.DOTALL)
-COMMANDS = [line[2:] for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+BLOCKS = re.findall(r"```console\n(.*?)```", README.replace("\\\n", ""), re.DOTALL)
+COMMANDS = [line[2:] for block in BLOCKS for line in block.splitlines()]
 
 
 def with_ports(text: str, deployment: Deployment) -> str:
