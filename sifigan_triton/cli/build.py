@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -11,7 +10,6 @@ from typing import get_args
 from sifigan_triton.build.model_repository import BuildError, BuildOptions, build
 from sifigan_triton.build.options import AUTO, GATE_DATA, all_engines, auto_engines
 from sifigan_triton.build.tensorrt.check import check_voice, format_checks
-from sifigan_triton.build.window_choice import auto_window
 from sifigan_triton.cli.latest import DEFAULT_REPOSITORY, remember
 from sifigan_triton.files import project_file
 from sifigan_triton.network.engine_spec import EngineSpec
@@ -26,22 +24,16 @@ EPILOG = """examples:
   sifigan-triton build --precision fp16 --keep-fp32 auto    FP16 engines, as much in FP32 as the quality gate asks for
   sifigan-triton build --check-tensorrt                     is the graph TensorRT's? needs no GPU
   sifigan-triton build --f0-floor 50                        for low voices: more context, a little more arithmetic
-  sifigan-triton build --window auto --lengths a.json b.npz  the window that is cheapest for requests like these
 """
-
-logger = logging.getLogger(__name__)
 
 
 def run(args: argparse.Namespace) -> None:
     """Build what the options ask for."""
-    _check_window(args)
     if args.check_tensorrt:
         spec = EngineSpec(*load_voice(args.voice), args.window, args.f0_floor, args.max_batch)
         print(format_checks(check_voice(spec)))
         return
     options = _options(args)
-    if args.window == AUTO:
-        options = replace(options, window=auto_window(options, args.lengths or GATE_DATA))
     build(options)
     if args.output is None:
         remember(options.output)
@@ -66,7 +58,7 @@ def _options(args: argparse.Namespace) -> BuildOptions:
         output=args.output or Path(),
         engines=kinds,
         default_engine=ENGINES[args.default_engine] if args.default_engine else None,
-        window=BuildOptions.window if args.window == AUTO else args.window,
+        window=args.window,
         f0_floor=args.f0_floor,
         max_batch_size=args.max_batch,
         platform=args.platform,
@@ -75,24 +67,6 @@ def _options(args: argparse.Namespace) -> BuildOptions:
         gate_data=tuple(args.gate_data),
     )
     return options if args.output else replace(options, output=default_output(options))
-
-
-def _check_window(args: argparse.Namespace) -> None:
-    """Refuse what goes with a measured window only, or without one only."""
-    if args.window == AUTO and args.check_tensorrt:
-        raise BuildError("--window auto measures engines, --check-tensorrt makes none: give a number of frames")
-    if args.window != AUTO and args.lengths is not None:
-        raise BuildError(
-            f"--lengths without --window auto, got --window {args.window}: the window would not depend on it; add "
-            "--window auto"
-        )
-
-
-def _window(text: str) -> int | str:
-    try:
-        return AUTO if text == AUTO else int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a number of frames nor auto") from None
 
 
 def _kinds(names: list[str], precision: Precision | None) -> tuple[EngineKind, ...]:
@@ -149,19 +123,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def _add_window_options(parser: argparse.ArgumentParser, defaults: BuildOptions) -> None:
     parser.add_argument(
         "--window",
-        type=_window,
+        type=int,
         default=defaults.window,
         metavar="FRAMES",
-        help="frames a window yields (default: %(default)s); auto: the one that is cheapest for --lengths, by "
-        "measurement on this machine, which takes a minute or more",
-    )
-    parser.add_argument(
-        "--lengths",
-        type=Path,
-        nargs="+",
-        metavar="FILE",
-        help="for --window auto: requests such as will come, perf_analyzer's JSON or feature files (.npz); default: "
-        "those of measurement_data",
+        help="frames the largest window yields (default: %(default)s)",
     )
     parser.add_argument(
         "--f0-floor",

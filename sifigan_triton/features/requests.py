@@ -1,10 +1,9 @@
-"""Requests: those of `measurement_data/`, in perf_analyzer's JSON format, and feature files."""
+"""Requests: those of `measurement_data/`, in perf_analyzer's JSON format."""
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from preprocess import Voice
 from preprocess.f0 import raise_to_floor
-from sifigan_triton.features.features import Features
 from sifigan_triton.files import project_file
 
 Array = npt.NDArray[np.float32]
@@ -58,38 +55,6 @@ def read_requests(path: Path) -> list[Request]:
             f"{path} holds no requests of the form "
             f'{{"data": [{{"f0": {{"content": {{"b64": ...}}, "shape": [T]}}, ...}}]}}: {error!r}'
         ) from None
-
-
-def read_request_files(paths: Sequence[Path], voice: Voice) -> list[Request]:
-    """Read requests from perf_analyzer's JSON files and from feature files (`.npz`).
-
-    Raises:
-        ValueError: naming the file, if it cannot be read or holds no requests for this voice.
-
-    """
-    requests: list[Request] = []
-    for file in paths:
-        try:
-            found = [_read_features(file, voice)] if file.suffix == ".npz" else read_requests(file)
-        except OSError as error:
-            raise ValueError(
-                f"{file}: {error.strerror}: name files of requests with --lengths, perf_analyzer's JSON or .npz"
-            ) from None
-        if not found or min(request.f0.size for request in found) == 0:
-            fault = "a request has 0 frames" if found else "holds no requests"
-            raise ValueError(f"{file}: {fault}, expected requests of at least 1 frame: leave it out of --lengths")
-        requests += found
-    return requests
-
-
-def _read_features(file: Path, voice: Voice) -> Request:
-    features = Features.load(file)
-    if not np.isclose(features.frame_period_ms, voice.frame_period_ms):
-        raise ValueError(
-            f"{file}: a frame lasts {features.frame_period_ms:g} ms, expected {voice.frame_period_ms:g} ms as in the "
-            "voice: analyse the recording for this voice"
-        )
-    return Request(features.f0, features.mcep, features.bap)
 
 
 def encode_tensor(values: npt.NDArray[Any]) -> dict[str, Any]:

@@ -17,8 +17,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from sifigan_triton.features.features import Features
-from sifigan_triton.features.requests import Request, measurement_file, read_request_files, read_requests
-from tests.small_voice import small_voice
+from sifigan_triton.features.requests import Request, measurement_file, read_requests
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "measurement_data"
@@ -120,14 +119,6 @@ def test_measurement_files_of_an_installed_package_lie_inside_it(
     package = tmp_path / "site-packages" / "sifigan_triton"
     monkeypatch.setattr("sifigan_triton.files.__file__", str(package / "files.py"))
     assert measurement_file("short.json") == package / "measurement_data" / "short.json"
-
-
-def test_requests_and_feature_files_are_read(tmp_path: Path) -> None:
-    (request,) = read_requests(FOLDER / "frames-627.json")
-    first = request.first(300)
-    Features(first.f0, first.mcep, first.bap, 24000, 5.0).save(tmp_path / "own.npz")
-    found = read_request_files([FOLDER / "several.json", tmp_path / "own.npz"], small_voice()[0])
-    assert [request.f0.size for request in found] == [200, 37, 411, 1000, 300]
 
 
 def test_f0_is_raised_to_a_floor_where_there_is_one() -> None:
