@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from .merge import merge, to_pcm16
 
-WINDOWS, SAMPLES = "windows", "samples"
+WINDOWS, SAMPLES, DEADLINE = "windows", "samples", "deadline"
 """Inputs."""
 WAVEFORM, WAVEFORM_ROW, PCM16 = "waveform", "waveform_row", "pcm16"
 

@@ -17,3 +17,5 @@ ENGINE_OUTPUT = "waveform"
 
 SAMPLES = "samples"
 """Length of the waveform, which `preprocess` tells `postprocess`."""
+DEADLINE = "deadline"
+"""When nobody waits for the answer any more, for the steps behind `preprocess`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from sifigan_triton.network.engine_spec import EngineSpec
 from sifigan_triton.network.precision import DTYPES
 from sifigan_triton.quality import Bounds, Verdict
 from sifigan_triton.repository.engine_kinds import EngineKind
+from sifigan_triton.repository.runtimes.sized_engine import window_sizes
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +67,10 @@ class EngineMaker:
         elif kind.runtime == "onnx":
             export.export_dynamic_onnx(self.spec, path, dtype, keep_fp32)
         elif kind.runtime == "openvino":  # computes a graph of FP32 weights in the precision that it is told
-            export.export_cpu_onnx(self.spec, path, kind.precision)
+            for size in window_sizes(self.spec.window):
+                place = folder if size == self.spec.window else folder / str(size)
+                place.mkdir(exist_ok=True)
+                export.export_cpu_onnx(replace(self.spec, window=size), place / kind.file, kind.precision)
         else:
             return self._make_plan(kind, path, keep_fp32)
         return {}

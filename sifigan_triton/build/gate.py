@@ -21,7 +21,7 @@ from sifigan_triton.network.export import seeded_features
 from sifigan_triton.quality import Bounds, Pair, Verdict, judge
 from sifigan_triton.quality.pair import HOP_SIZE
 from sifigan_triton.repository.engine_kinds import EngineKind
-from sifigan_triton.repository.model_config import window_tensors
+from sifigan_triton.repository.model_config import engine_output, window_tensors
 from sifigan_triton.repository.runtimes import load_engine
 
 logger = logging.getLogger(__name__)
@@ -95,7 +95,8 @@ def judge_engine(
 
     """
     inputs = {tensor.name: list(tensor.dims) for tensor in window_tensors(spec.settings, kind.static)}
-    engine = load_engine(kind.runtime, folder, kind.precision, inputs)
+    samples = engine_output(spec.settings, kind.static).dims[-1]
+    engine = load_engine(kind.runtime, folder, kind.precision, inputs, samples)
     pairs = []
     for utterance in utterances:
         logger.debug("%s: %s, %d frames", kind.model, utterance.name, utterance.f0.size)

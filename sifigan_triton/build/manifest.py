@@ -64,8 +64,9 @@ def _versions(runtime: Runtime) -> dict[str, str]:
 
 
 def write_manifest(folder: Path, kind: EngineKind, made: Manifest, facts: Manifest) -> None:
-    """Write the manifest of an engine's version folder: what it was made from, its hash, and facts about it."""
-    manifest = {**made, "engine_sha256": file_hash(folder / kind.file), **facts}
+    """Write the manifest of an engine's version folder: what it was made from, hashes, and facts about it."""
+    smaller = {str(path.relative_to(folder)): file_hash(path) for path in sorted(folder.glob(f"*/{kind.file}"))}
+    manifest = {**made, "engine_sha256": file_hash(folder / kind.file), "smaller_windows": smaller, **facts}
     (folder / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 
@@ -79,6 +80,7 @@ def up_to_date(folder: Path, kind: EngineKind, made: Manifest) -> bool:
     if any(published.get(key) != value for key, value in made.items()):
         return False
     try:
-        return bool(published.get("engine_sha256") == file_hash(folder / kind.file))
-    except OSError:
+        files = {kind.file: published.get("engine_sha256"), **published["smaller_windows"]}
+        return all(file_hash(folder / name) == sha256 for name, sha256 in files.items())
+    except (OSError, KeyError):
         return False

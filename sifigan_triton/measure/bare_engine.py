@@ -14,7 +14,7 @@ from preprocess.voice import VOICE_FILE
 from sifigan_triton.features.requests import Request
 from sifigan_triton.measure.load import Sample
 from sifigan_triton.repository.engine_kinds import EngineKind
-from sifigan_triton.repository.model_config import window_tensors
+from sifigan_triton.repository.model_config import engine_output, window_tensors
 from sifigan_triton.repository.runtimes import load_engine
 from sifigan_triton.repository.servable import VERSION
 
@@ -51,7 +51,9 @@ class BareEngine:
         """Load the engine."""
         self._settings = read_settings(repository, kind.ensemble)
         self._inputs = {tensor.name: list(tensor.dims) for tensor in window_tensors(self._settings, kind.static)}
-        self._engine = load_engine(kind.runtime, repository / kind.model / VERSION, kind.precision, self._inputs)
+        samples = engine_output(self._settings, kind.static).dims[-1]
+        folder = repository / kind.model / VERSION
+        self._engine = load_engine(kind.runtime, folder, kind.precision, self._inputs, samples)
 
     def run(self, requests: Sequence[Request], count: int) -> list[Sample]:
         """Compute the windows of requests, in turn, `count` times; making the windows does not count."""

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from tritonclient.grpc import model_config_pb2 as pb
 
+from preprocess import names
 from preprocess.settings import Settings
 from sifigan_triton.repository.engine_kinds import RUNTIMES, EngineKind, Platform
-from sifigan_triton.repository.model_config import add_tensors, batched, engine_output, python_model, window_tensors
+from sifigan_triton.repository.model_config import (
+    INT64,
+    Tensor,
+    add_tensors,
+    batched,
+    engine_output,
+    python_model,
+    window_tensors,
+)
 
 PREFERRED_BATCH_SIZES = (1, 2, 4, 8, 16)
 """Windows in a call for which TensorRT's backend captures CUDA graphs and at which its dynamic batcher aims."""
+DEADLINE = Tensor(names.DEADLINE, INT64, (1,), optional=True)
 _PARAMETERS = {
     # No profiling executor: with any length it would specialise the graph again and again.
     "pt": {"DISABLE_OPTIMIZED_EXECUTION": "true"},
@@ -24,10 +34,9 @@ def engine_config(settings: Settings, kind: EngineKind, platform: Platform) -> p
     """Describe an engine to what serves it."""
     inputs, output = window_tensors(settings, kind.static), engine_output(settings, kind.static)
     if platform == "wheel":
-        config = python_model(kind.model, inputs, [output])
+        config = python_model(kind.model, [*inputs, DEADLINE], [output])
         config.parameters["precision"].string_value = kind.precision
         config.max_batch_size = settings.max_batch_size
-        _add_concurrency(config, kind)
         return config
     if kind.runtime == "openvino":  # its backend makes the batch axis static at max_batch_size: it gets none
         config = pb.ModelConfig(name=kind.model)
@@ -37,14 +46,6 @@ def engine_config(settings: Settings, kind: EngineKind, platform: Platform) -> p
         add_tensors(config, inputs, [output])
     _add_native_backend(config, kind)
     return config
-
-
-def _add_concurrency(config: pb.ModelConfig, kind: EngineKind) -> None:
-    """Say what an engine in a Python model does with requests that come while it computes."""
-    if kind.runtime == "trt":  # one larger batch takes a GPU hardly longer: the windows of all that wait go together
-        config.dynamic_batching.SetInParent()
-    elif kind.static:  # windows take a CPU their time one by one; a second process lets short requests pass a long one
-        config.instance_group[0].count = 2
 
 
 def _add_native_backend(config: pb.ModelConfig, kind: EngineKind) -> None:

@@ -17,7 +17,7 @@ from postprocess import outputs as response
 from preprocess import names, older_tensors
 from preprocess.f0 import LOWEST_FLOOR_HZ
 from preprocess.settings import Settings
-from sifigan_triton.repository.engine_kinds import EngineKind
+from sifigan_triton.repository.engine_kinds import EngineKind, Platform
 from sifigan_triton.repository.model_config import (
     BOOL,
     FP32,
@@ -35,6 +35,8 @@ OLDER_FIRST_STEP, LAST_STEP = "preprocess-tensors", "postprocess"
 
 _REPAIR = Tensor(names.REPAIR, BOOL, (1,), optional=True)
 _SAMPLES = Tensor(names.SAMPLES, INT64, (1,))
+_DEADLINE = Tensor(names.DEADLINE, INT64, (1,))
+"""The same for every window: it goes with them as their batch does."""
 _WAVEFORM, _PCM16 = Tensor(response.WAVEFORM, FP32, (-1,)), Tensor(response.PCM16, INT16, (-1,))
 _WAVEFORM_ROW = Tensor(response.WAVEFORM_ROW, FP32, (1, -1))
 
@@ -78,28 +80,29 @@ def older_first_step_config(settings: Settings, kind: EngineKind) -> pb.ModelCon
 
 def last_step_config() -> pb.ModelConfig:
     """Describe the model that turns an engine's windows into the waveform."""
-    inputs = [Tensor(response.WINDOWS, FP32, (-1, 1, -1)), replace(_SAMPLES, name=response.SAMPLES)]
+    (deadline,) = batched([replace(_DEADLINE, name=response.DEADLINE, optional=True)])
+    inputs = [Tensor(response.WINDOWS, FP32, (-1, 1, -1)), replace(_SAMPLES, name=response.SAMPLES), deadline]
     return python_model(LAST_STEP, inputs, [_WAVEFORM, _PCM16, _WAVEFORM_ROW])
 
 
-def ensemble_config(settings: Settings, name: str, kind: EngineKind) -> pb.ModelConfig:
+def ensemble_config(settings: Settings, name: str, kind: EngineKind, platform: Platform = "wheel") -> pb.ModelConfig:
     """Describe an ensemble around a kind of engine that takes features."""
     outputs = {tensor.name: tensor for tensor in (_WAVEFORM, _PCM16)}
-    return _ensemble(settings, name, kind, kind.first_step, request_tensors(settings), outputs)
+    return _ensemble(settings, name, kind, kind.first_step, request_tensors(settings), outputs, platform)
 
 
-def older_ensemble_config(settings: Settings, kind: EngineKind) -> pb.ModelConfig:
+def older_ensemble_config(settings: Settings, kind: EngineKind, platform: Platform = "wheel") -> pb.ModelConfig:
     """Describe the ensemble around a kind of engine that takes the older engines' tensors."""
     outputs = {_WAVEFORM_ROW.name: replace(_WAVEFORM_ROW, name=older_tensors.WAVEFORM)}
     inputs = older_request_tensors(settings)
-    config = _ensemble(settings, OLDER_ENSEMBLE, kind, OLDER_FIRST_STEP, inputs, outputs)
+    config = _ensemble(settings, OLDER_ENSEMBLE, kind, OLDER_FIRST_STEP, inputs, outputs, platform)
     config.max_batch_size = 1
     return config
 
 
 def _windows_model(settings: Settings, name: str, kind: EngineKind, inputs: list[Tensor]) -> pb.ModelConfig:
     static = kind.static
-    config = python_model(name, inputs, [*batched(window_tensors(settings, static)), _SAMPLES])
+    config = python_model(name, inputs, [*batched([*window_tensors(settings, static), _DEADLINE]), _SAMPLES])
     values = {
         "window": settings.window,
         "halo": settings.halo if static else 0,
@@ -119,6 +122,7 @@ def _ensemble(
     first_step: str,
     inputs: list[Tensor],
     outputs: dict[str, Tensor],
+    platform: Platform,
 ) -> pb.ModelConfig:
     """Describe an ensemble around an engine.
 
@@ -129,16 +133,22 @@ def _ensemble(
         first_step: the model that makes the engine's windows out of `inputs`.
         inputs: inputs of the ensemble and of the first step.
         outputs: outputs of the ensemble, by the names that `postprocess` gives them.
+        platform: what serves it.
 
     """
     config = pb.ModelConfig(name=name, platform="ensemble", max_batch_size=0)
     add_tensors(config, inputs, list(outputs.values()))
     windows = {tensor.name: tensor.name for tensor in window_tensors(settings, kind.static)}
-    samples = {names.SAMPLES: names.SAMPLES}
-    _add_step(config, first_step, {tensor.name: tensor.name for tensor in inputs}, windows | samples)
-    _add_step(config, kind.model, windows, {names.ENGINE_OUTPUT: response.WINDOWS})
+    samples, deadline = {names.SAMPLES: names.SAMPLES}, {names.DEADLINE: names.DEADLINE}
+    _add_step(config, first_step, {tensor.name: tensor.name for tensor in inputs}, windows | samples | deadline)
+    taken = windows if platform == "container" else windows | deadline  # native backends know no deadlines
+    _add_step(config, kind.model, taken, {names.ENGINE_OUTPUT: response.WINDOWS})
     waveform = {source: tensor.name for source, tensor in outputs.items()}
-    taken = {response.WINDOWS: response.WINDOWS, response.SAMPLES: names.SAMPLES}
+    taken = {
+        response.WINDOWS: response.WINDOWS,
+        response.SAMPLES: names.SAMPLES,
+        response.DEADLINE: names.DEADLINE,
+    }
     _add_step(config, LAST_STEP, taken, waveform)
     return config
 

@@ -25,7 +25,7 @@ from sifigan_triton.repository.ensemble_config import (
     older_ensemble_config,
     older_first_step_config,
 )
-from sifigan_triton.repository.runtimes import runtime_file
+from sifigan_triton.repository.runtimes import SIZED_ENGINE, runtime_file
 from sifigan_triton.repository.servable import MANIFEST_FILE
 
 HEADER = "# Rendered by sifigan-triton build: change sifigan_triton/repository/*_config.py, not this file.\n"
@@ -39,7 +39,8 @@ class ModelPlan:
 
     config: pb.ModelConfig
     adapter: str | None = None
-    """File in `adapters/` that becomes its `model.py`; None for a model of another backend than Python's."""
+    """File in `adapters/` that becomes its `model.py`; None for a model of another backend than Python's. The files
+    there that are no models come with it."""
     packages: tuple[ModuleType, ...] = ()
     """Pure packages that the adapter uses: a model folder must work alone."""
     files: Mapping[str, str] = field(default_factory=dict)
@@ -75,15 +76,15 @@ def plan_models(
     """
     plans = [
         ModelPlan(last_step_config(), "postprocess_model.py", (postprocess,)),
-        _ensemble(ensemble_config(settings, ENSEMBLE, default)),
-        _ensemble(older_ensemble_config(settings, default)),
+        _ensemble(ensemble_config(settings, ENSEMBLE, default, platform)),
+        _ensemble(older_ensemble_config(settings, default, platform)),
         _first_step(older_first_step_config(settings, default), settings, voice_sha256, default),
     ]
     first_steps = {kind.first_step: kind for kind in engines}
     plans += [
         _first_step(first_step_config(settings, kind), settings, voice_sha256, kind) for kind in first_steps.values()
     ]
-    plans += [_ensemble(ensemble_config(settings, kind.ensemble, kind)) for kind in engines]
+    plans += [_ensemble(ensemble_config(settings, kind.ensemble, kind, platform)) for kind in engines]
     plans += [_engine(settings, kind, platform) for kind in engines]
     return plans
 
@@ -110,4 +111,5 @@ def _engine(settings: Settings, kind: EngineKind, platform: Platform) -> ModelPl
     config = engine_config(settings, kind, platform)
     if platform == "container":
         return ModelPlan(config)
-    return ModelPlan(config, "engine_model.py", files={"runtime.py": runtime_file(kind.runtime).read_text("utf-8")})
+    files = {"runtime.py": runtime_file(kind.runtime), SIZED_ENGINE.name: SIZED_ENGINE}
+    return ModelPlan(config, "engine_model.py", files={name: path.read_text("utf-8") for name, path in files.items()})

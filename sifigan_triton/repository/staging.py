@@ -52,7 +52,11 @@ def stage_model(folder: Path, plan: ModelPlan) -> Path:
     version.mkdir(parents=True, exist_ok=True)
     (folder / plan.name / "config.pbtxt").write_text(plan.config_text, encoding="utf-8")
     if plan.adapter is not None:
-        shutil.copyfile(Path(adapters.__path__[0]) / plan.adapter, version / "model.py")
+        folder_of_adapters = Path(adapters.__path__[0])
+        shutil.copyfile(folder_of_adapters / plan.adapter, version / "model.py")
+        for file in folder_of_adapters.glob("[!_]*.py"):
+            if not file.name.endswith("_model.py"):
+                shutil.copyfile(file, version / file.name)
     for package in plan.packages:
         target = version / package.__name__
         target.mkdir()

@@ -2,48 +2,86 @@
 
 import json
 import logging
+import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import triton_python_backend_utils as pb_utils
 
+from .deadline import Deadline, DeadlineError
+from .loop import Job, Loop
+from .metrics import EngineMetrics
+from .responses import refusal, response, send
 from .runtime import Engine
+from .sized_engine import SizedEngine
+
+DEADLINE = "deadline"
 
 
 class TritonPythonModel:
-    """Adapts the engine of `runtime.py`, staged beside this file, to Triton."""
+    """Adapts the engine of `runtime.py`, staged beside this file, to Triton: the windows of all requests take turns."""
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load the engine."""
         logging.basicConfig(format=f"{args['model_name']}: %(message)s", force=True)
         config = json.loads(args["model_config"])
-        inputs = {port["name"]: [int(size) for size in port["dims"]] for port in config["input"]}
-        self.names = list(inputs)
+        dims = {port["name"]: [int(size) for size in port["dims"]] for port in (*config["input"], *config["output"])}
+        self.inputs = [port["name"] for port in config["input"] if port["name"] != DEADLINE]
         self.output = config["output"][0]["name"]
-        self.engine = Engine(Path(__file__).parent, config["parameters"]["precision"]["string_value"], inputs)
+        self.engine = SizedEngine(
+            Engine,
+            Path(__file__).parent,
+            config["parameters"]["precision"]["string_value"],
+            {name: dims[name] for name in self.inputs},
+            dims[self.output][-1],
+        )
+        self.metrics = EngineMetrics(args)
+        self.loop = Loop(self._compute, self.engine.batch)
 
-    def execute(self, requests: list[Any]) -> list[Any]:
-        """Compute the windows of all requests as one batch; if that fails, each request on its own."""
-        batch = [self._windows(request) for request in requests]
-        if len(batch) > 1:  # which Triton does only where `config.pbtxt` asks for dynamic batching
-            counts = [len(windows[self.names[0]]) for windows in batch]
-            joined = {name: np.concatenate([windows[name] for windows in batch]) for name in self.names}
-            try:
-                waveforms = np.split(self.engine.run(joined), np.cumsum(counts)[:-1])
-                return [self._response(waveform) for waveform in waveforms]
-            except Exception:  # the runtimes' exceptions share no base class below it
-                logging.exception("a batch of %d requests failed, they are computed one by one", len(batch))
-        return [self._respond(windows) for windows in batch]
+    def execute(self, requests: list[Any]) -> list[None]:
+        """Let each request wait for its turns: the answers come when they are done."""
+        for request in requests:
+            self._take(request)
+        return [None] * len(requests)
 
-    def _windows(self, request: Any) -> dict[str, Any]:
-        return {name: pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in self.names}
+    def finalize(self) -> None:
+        """Answer what still waits."""
+        self.loop.close()
 
-    def _respond(self, windows: dict[str, Any]) -> Any:
+    def _take(self, request: Any) -> None:
+        began = time.monotonic()
+        sender = request.get_response_sender()
         try:
-            return self._response(self.engine.run(windows))
-        except Exception as error:  # noqa: BLE001 - the runtimes' exceptions share no base class below it
-            return pb_utils.InferenceResponse(error=pb_utils.TritonError(f"engine: {error}"))
+            windows = {name: pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in self.inputs}
+            work = self.engine.work(windows)
+            until = pb_utils.get_input_tensor_by_name(request, DEADLINE)
+            deadline = Deadline.after(request.timeout()) if until is None else Deadline(int(until.as_numpy()[0, 0]))
+        except Exception as error:  # noqa: BLE001 - one bad request fails alone, whatever is wrong with it
+            send(sender, refusal(error))
+            return
+        spent = [0.0]
+        answer = partial(self._answer, sender, work, spent, began)
+        job = Job((work, spent), work.parts, [part.cost for part in work.parts], answer, deadline)
+        if work.parts:
+            self.loop.submit(job)
+        else:  # windows of which nobody wants a frame
+            answer(None)
 
-    def _response(self, waveform: Any) -> Any:
-        return pb_utils.InferenceResponse([pb_utils.Tensor(self.output, waveform)])
+    def _compute(self, batch: list[tuple[Job, Any]]) -> None:
+        began = time.monotonic()
+        self.engine.compute([(job.work[0], part) for job, part in batch])
+        seconds = (time.monotonic() - began) / len(batch)
+        for job, part in batch:
+            job.work[1][0] += seconds
+            self.metrics.windows.add(1, frames=part.frames)
+            if job.deadline.has_passed:
+                self.metrics.late.add(1)
+
+    def _answer(self, sender: Any, work: Any, spent: list[float], began: float, error: Exception | None) -> None:
+        self.metrics.requests.add(1)
+        self.metrics.compute.add(spent[0])
+        self.metrics.wait.add(max(time.monotonic() - began - spent[0], 0.0))
+        if isinstance(error, DeadlineError):
+            self.metrics.expired.add(1)
+        send(sender, response({self.output: work.waveform}) if error is None else refusal(error))

@@ -1,13 +1,20 @@
 """Triton models `preprocess*`: one utterance, through the interface that the model's inputs tell -> windows."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from .preprocess import Repair, RequestError, Settings, Voice, interface_of
+from .deadline import Deadline, DeadlineError
+from .loop import Job, Loop
+from .metrics import Counter, expired_counter
+from .preprocess import Repair, Settings, Voice, interface_of
+from .preprocess.names import BOUNDS, DEADLINE
 from .preprocess.voice import VOICE_FILE
+from .responses import refusal, response, send
 
 
 class TritonPythonModel:
@@ -21,26 +28,42 @@ class TritonPythonModel:
         self.interface = interface_of([tensor["name"] for tensor in config["input"]])
         self.outputs = [tensor["name"] for tensor in config["output"]]
         self.name = args["model_name"]
-        self.metrics = pb_utils.MetricFamily(
-            name="sifigan_repaired_frames_total",
-            description="Frames whose NaN or Inf were replaced because the request asked for it (input repair)",
-            kind=pb_utils.MetricFamily.COUNTER,
+        self.expired = expired_counter(args)
+        self.repaired = Counter(
+            args,
+            "sifigan_repaired_frames_total",
+            "Frames whose NaN or Inf were replaced because the request asked for it (input repair)",
         )
-        self.repaired_frames = self.metrics.Metric(labels={"model": self.name, "version": args["model_version"]})
+        self.loop = Loop(self._compute)
 
-    def execute(self, requests: list[Any]) -> list[Any]:
-        """Answer each request on its own."""
-        return [self._respond(request) for request in requests]
+    def execute(self, requests: list[Any]) -> list[None]:
+        """Let each request wait for its turn: its deadline counts from here, and a short one passes a long one."""
+        for request in requests:
+            sender, deadline = request.get_response_sender(), Deadline.after(request.timeout())
+            tensors = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
+            size = float(sum(values.nbytes for values in tensors.values()))
+            outputs: dict[str, Any] = {}
+            answer = partial(self._answer, sender, outputs)
+            self.loop.submit(Job((tensors, outputs), (deadline,), (size,), answer, deadline))
+        return [None] * len(requests)
 
-    def _respond(self, request: Any) -> Any:
-        tensors = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
-        try:
-            outputs = self.interface.outputs(tensors, self.settings, self._report)
-        except RequestError as error:
-            return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG))
-        return pb_utils.InferenceResponse([pb_utils.Tensor(name, outputs[name]) for name in self.outputs])
+    def finalize(self) -> None:
+        """Answer what still waits."""
+        self.loop.close()
+
+    def _compute(self, batch: list[tuple[Job, Any]]) -> None:
+        ((job, deadline),) = batch
+        tensors, outputs = job.work
+        made = self.interface.outputs(tensors, self.settings, self._report)
+        until = np.full((len(made[BOUNDS]), 1), deadline.at_us, np.int64)
+        outputs.update({name: ({**made, DEADLINE: until})[name] for name in self.outputs})
+
+    def _answer(self, sender: Any, outputs: dict[str, Any], error: Exception | None) -> None:
+        if isinstance(error, DeadlineError):
+            self.expired.add(1)
+        send(sender, response(outputs) if error is None else refusal(error))
 
     def _report(self, repair: Repair) -> None:
         """Log and count what was replaced."""
         pb_utils.Logger.log_warn(f"{self.name}: {repair}")
-        self.repaired_frames.increment(repair.count)
+        self.repaired.add(repair.count)

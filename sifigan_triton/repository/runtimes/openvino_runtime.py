@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 class Engine:
     """Runs windows one by one, so that the audio of a request never depends on what runs beside it."""
 
+    sized, batch = True, 1
+
     def __init__(self, folder: Path, precision: str, inputs: Mapping[str, list[int]]) -> None:
         """Compile the engine for one window; without BF16 arithmetic in the CPU, `bf16` is computed in FP32."""
         core = ov.Core()
@@ -26,14 +28,15 @@ class Engine:
         model = core.read_model(folder / "model.onnx")
         model.reshape({name: [1, *dims] for name, dims in inputs.items()})
         hint = {"fp32": "f32", "bf16": "bf16"}[precision]
-        properties = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
+        properties = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": hint,
+            # Engines of two sizes may run side by side: pinned to the same cores, they would stand in each other's way.
+            "ENABLE_CPU_PINNING": False,
+        }
         self._infer = core.compile_model(model, "CPU", properties).create_infer_request()
 
     def run(self, windows: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
-        """Compute a batch of windows."""
-        count = len(next(iter(windows.values())))
-        outputs = [
-            self._infer.infer({name: values[i : i + 1] for name, values in windows.items()})[0].copy()
-            for i in range(count)
-        ]
-        return np.concatenate(outputs)
+        """Compute one window."""
+        waveform: npt.NDArray[np.float32] = self._infer.infer(dict(windows))[0].copy()
+        return waveform

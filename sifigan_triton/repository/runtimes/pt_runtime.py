@@ -14,6 +14,8 @@ import torch
 class Engine:
     """Runs windows one by one, so that the audio of a request never depends on what runs beside it."""
 
+    sized, batch = False, 1
+
     def __init__(self, folder: Path, precision: str, inputs: Mapping[str, list[int]]) -> None:
         """Load the engine; its file decides the precision and the shapes."""
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -25,8 +27,7 @@ class Engine:
 
     @torch.inference_mode()
     def run(self, windows: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
-        """Compute a batch of windows."""
-        batch = [torch.from_numpy(np.array(windows[name])).to(self._device) for name in self._names]
-        count = len(batch[0])
-        outputs = [self._model(*(tensor[i : i + 1] for tensor in batch)).cpu().numpy() for i in range(count)]
-        return np.concatenate(outputs)
+        """Compute one utterance."""
+        inputs = [torch.from_numpy(np.array(windows[name])).to(self._device) for name in self._names]
+        waveform: npt.NDArray[np.float32] = self._model(*inputs).cpu().numpy()
+        return waveform

@@ -31,6 +31,8 @@ class Engine:
     memory of their activations: all work is queued on one stream, so that no two of them compute at a time.
     """
 
+    sized, batch = False, GRAPH_BATCHES[-1]
+
     def __init__(self, folder: Path, precision: str, inputs: Mapping[str, list[int]]) -> None:
         """Load the plan; its file decides the precision.
 

@@ -1,0 +1,199 @@
+"""The loop in which a model does the work of many requests: fair, within their deadlines, in threads of its own.
+
+Requests take turns task by task, by weighted fair queueing: each has an equal share of the machine while it waits, so
+that a short request is not stretched by long ones and a long one is never starved. A task is never interrupted. So a
+request of a single task may run beside a task that costs at least twice as much, in a second thread: it would wait
+longer for the end of that task than it takes itself.
+
+Pure Python, without Triton: staged beside `model.py`.
+
+Source of the order: Demers, Keshav, Shenker, Analysis and Simulation of a Fair Queueing Algorithm, 1989.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .deadline import Deadline
+
+logger = logging.getLogger(__name__)
+
+BESIDE = 2.0
+"""How much more than a single task another one costs that this may run beside."""
+
+
+class StoppedError(Exception):
+    """The server stops."""
+
+
+@dataclass(eq=False)
+class Job:
+    """The work of one request."""
+
+    work: Any
+    """What the model needs for it."""
+    tasks: Sequence[Any]
+    """Parts of the work, in order; at least one."""
+    costs: Sequence[float]
+    """What each of them costs, in any unit."""
+    answer: Callable[[Exception | None], None]
+    """Called once, by a thread of the loop: when all is done, or with what went wrong."""
+    deadline: Deadline = field(default_factory=Deadline)
+    taken: int = 0
+    """Tasks that were begun."""
+    share: float = 0.0
+    """When its next task begins, by the clock of the fair share."""
+
+    @property
+    def progress(self) -> str:
+        """How far the work went, in words."""
+        return f"{self.taken} of {len(self.tasks)} windows were computed" if self.taken else "nothing was computed"
+
+    @property
+    def is_short(self) -> bool:
+        """Whether it is a single task."""
+        return len(self.tasks) == 1
+
+
+Batch = list[tuple[Job, Any]]
+
+
+class Loop:
+    """Two threads that take tasks of waiting jobs: one any task, one the single tasks that may run beside it."""
+
+    def __init__(self, compute: Callable[[Batch], None], batch: int = 1) -> None:
+        """Start.
+
+        Args:
+            compute: does tasks, each beside its job; of one job never two at a time, but for those of one call.
+            batch: most tasks in one call: their costs are equal.
+
+        """
+        self._compute, self._batch = compute, batch
+        self._changed = threading.Condition()
+        self._waiting: list[Job] = []
+        self._clock = 0.0  # of the fair share: how much a job that waits all the time has got
+        self._running = 0.0  # cost of what the first thread does
+        self._stopped = False
+        self._threads = [
+            threading.Thread(target=self._run, args=(beside,), name=f"loop-{beside}", daemon=True)
+            for beside in (False, True)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, job: Job) -> None:
+        """Let a job wait for its turn."""
+        with self._changed:
+            if not self._stopped:
+                job.share = self._clock
+                self._waiting.append(job)
+                self._changed.notify_all()
+                return
+        job.answer(StoppedError("the server stops"))
+
+    @property
+    def depth(self) -> int:
+        """Jobs that wait for a turn."""
+        return len(self._waiting)
+
+    def close(self) -> None:
+        """End with the tasks that run; jobs that still wait are answered with an error."""
+        with self._changed:
+            self._stopped = True
+            left, self._waiting = self._waiting, []
+            self._changed.notify_all()
+        for job in left:
+            job.answer(StoppedError("the server stops"))
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self, beside: bool) -> None:
+        while (batch := self._next(beside)) is not None:
+            errors = self._attempt(batch)
+            if not beside:
+                self._running = 0.0
+            for job, error in errors.items():
+                self._settle(job, error)
+
+    def _attempt(self, batch: Batch) -> dict[Job, Exception | None]:
+        """Do tasks; where that fails, those of each job on their own. Return what went wrong for each job."""
+        jobs = list(dict.fromkeys(job for job, _ in batch))
+        try:
+            self._compute(batch)
+        except Exception as error:
+            if len(jobs) == 1:
+                return {jobs[0]: error}
+            logger.exception("the tasks of %d requests failed together, they are done one by one", len(jobs))
+            errors: dict[Job, Exception | None] = {}
+            for one in jobs:
+                errors |= self._attempt([(job, task) for job, task in batch if job is one])
+            return errors
+        return dict.fromkeys(jobs)
+
+    def _settle(self, job: Job, error: Exception | None) -> None:
+        """Answer a job that is done or has failed; let another one wait for its next turn."""
+        if error is None and job.taken < len(job.tasks):
+            with self._changed:
+                if not self._stopped:
+                    self._waiting.append(job)
+                    self._changed.notify_all()
+                    return
+            error = StoppedError("the server stops")
+        job.answer(error)
+
+    def _next(self, beside: bool) -> Batch | None:
+        """Wait for tasks that a thread may do; None when the loop has been closed."""
+        while True:
+            with self._changed:
+                late = [job for job in self._waiting if job.deadline.has_passed]
+                for job in late:
+                    self._waiting.remove(job)
+                batch = [] if late or self._stopped else self._pick(beside)
+                if not late and not batch and not self._stopped:
+                    self._changed.wait()
+                    continue
+                stopped = self._stopped
+            for job in late:
+                job.answer(job.deadline.error(job.progress))
+            if batch:
+                return batch
+            if stopped:
+                return None
+
+    def _pick(self, beside: bool) -> Batch:
+        """Take the tasks whose turn it is: as many of equal cost as go together."""
+        batch: Batch = []
+        waiting = [job for job in self._waiting if not beside or self._may_run_beside(job)]
+        active, costs = len(self._waiting), set[float]()
+        while waiting and len(batch) < (1 if beside else self._batch):
+            job = min(waiting, key=_end_of_turn)
+            cost = job.costs[job.taken]
+            if costs | {cost} != {cost}:
+                break
+            costs.add(cost)
+            batch.append((job, job.tasks[job.taken]))
+            job.taken += 1
+            job.share += cost
+            self._clock += cost / active
+            if job.taken == len(job.tasks):
+                waiting.remove(job)
+        for job in {job for job, _ in batch}:
+            self._waiting.remove(job)
+        if not beside:
+            self._running = max(costs, default=0.0)
+            if batch:
+                self._changed.notify_all()  # what is short may now run beside it
+        return batch
+
+    def _may_run_beside(self, job: Job) -> bool:
+        return job.is_short and job.costs[0] * BESIDE <= self._running
+
+
+def _end_of_turn(job: Job) -> float:
+    """When the next task of a job would end, by the clock of the fair share; of equals the first one came first."""
+    return job.share + job.costs[job.taken]
