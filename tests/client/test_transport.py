@@ -7,6 +7,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from sifigan_triton.client.deadline import Deadline
 from sifigan_triton.client.shared_requests import SharedRequests
 from sifigan_triton.client.transport import Answer, Place, Transport, read_output
 
@@ -30,7 +31,7 @@ def test_memory_of_a_request_that_outlives_close_is_given_back() -> None:
         def register_system_shared_memory(self, name: str, *_: Any) -> None:
             known.add(name)
 
-        def unregister_system_shared_memory(self, name: str) -> None:
+        def unregister_system_shared_memory(self, name: str, *_: Any) -> None:
             known.remove(name)
 
         def infer(self, *_: Any) -> Answer:
@@ -40,5 +41,5 @@ def test_memory_of_a_request_that_outlives_close_is_given_back() -> None:
             return Answer(4, np.zeros(4, np.float32))
 
     requests = SharedRequests(cast(Transport, Server()), "system", "here")
-    requests.infer("sifigan", {"f0": np.zeros(2, np.float32)}, "waveform")
+    requests.infer("sifigan", {"f0": np.zeros(2, np.float32)}, "waveform", Deadline(5.0))
     assert not known
