@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -66,7 +67,7 @@ def test_timeout_that_cannot_be_waited_is_refused(timeout_s: float) -> None:
 def test_timeout_of_a_call_governs_the_wait_for_a_server_that_says_nothing(scheme: str, memory: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, and never reads
         url = f"{scheme}127.0.0.1:{silent.getsockname()[1]}"
-        with SifiganClient(url, timeout_s=60.0, shared_memory=memory) as client:
+        with SifiganClient(url, timeout_s=9.0, shared_memory=memory) as client:
             started = time.monotonic()
             with pytest.raises(SynthesisTimeoutError, match=r"did not answer within 0\.4 s"):
                 client.synthesize(*features(2), timeout_s=0.4)
@@ -89,6 +90,19 @@ def test_timeout_of_a_call_governs_the_wait_for_its_answer(client: SifiganClient
     assert 0.2 < time.monotonic() - started < 0.75
     with SifiganClient(client.url, timeout_s=0.2) as hasty:
         assert set(hasty.synthesize_pcm16(*features(4, 5.0), seed=600, timeout_s=10.0).tolist()) == {5}
+
+
+@pytest.mark.server
+def test_close_waits_for_a_call_that_has_more_time_than_the_client(server: TritonServer) -> None:
+    hasty, answers = SifiganClient(f"grpc://{server.grpc_url}", timeout_s=0.2), list[Any]()
+    call = threading.Thread(
+        target=lambda: answers.append(hasty.synthesize(*features(4, 5.0), seed=900, timeout_s=10.0))
+    )
+    call.start()
+    time.sleep(0.2)
+    hasty.close()
+    call.join(10.0)
+    assert [set(answer.tolist()) for answer in answers] == [{5.0}]
 
 
 @pytest.mark.server
