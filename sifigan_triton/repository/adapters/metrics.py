@@ -1,8 +1,12 @@
 """Counters of a model on Triton's page of metrics; staged beside `model.py`."""
 
+import threading
 from typing import Any
 
 import triton_python_backend_utils as pb_utils
+
+_ONE_AT_A_TIME = threading.Lock()
+"""Triton's metrics are not safe for threads: two at once crash the server."""
 
 
 class Counter:
@@ -18,9 +22,10 @@ class Counter:
         """Add to the counter with further labels."""
         texts = {key: str(label) for key, label in labels.items()}
         key = tuple(texts.values())
-        if key not in self._metrics:
-            self._metrics[key] = self._family.Metric(labels={**self._labels, **texts})
-        self._metrics[key].increment(value)
+        with _ONE_AT_A_TIME:
+            if key not in self._metrics:
+                self._metrics[key] = self._family.Metric(labels={**self._labels, **texts})
+            self._metrics[key].increment(value)
 
 
 def expired_counter(args: dict[str, str]) -> Counter:
