@@ -167,6 +167,6 @@ def cheapest_cover(wanted: int, sizes: tuple[int, ...], halo: int) -> tuple[int,
     """
     if wanted == 0:
         return ()
+    # Never more frames than the largest window has: that one alone would cost less.
     covers = [(size, *cheapest_cover(max(wanted - size, 0), sizes, halo)) for size in sizes]
-    fitting = [cover for cover in covers if sum(cover) <= sizes[0]]
-    return min(fitting, key=lambda cover: (sum(cost(frames, halo) for frames in cover), len(cover)))
+    return min(covers, key=lambda cover: (sum(cost(frames, halo) for frames in cover), len(cover)))
