@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sifigan_triton.client.deadline import Deadline
 from sifigan_triton.client.errors import SharedMemoryError
 from sifigan_triton.client.transport import Transport
 
@@ -55,15 +56,15 @@ class CudaBlock:
             self._call("cuDevicePrimaryCtxRelease_v2", ctypes.c_int(DEVICE))
             raise
 
-    def register(self, transport: Transport, name: str) -> None:
+    def register(self, transport: Transport, name: str, deadline: Deadline) -> None:
         """Make the block known to a server."""
         handle = _Handle()
         self._call_here("cuIpcGetMemHandle", ctypes.byref(handle), self._address)
-        transport.register_cuda_shared_memory(name, base64.b64encode(bytes(handle)), DEVICE, self._size)
+        transport.register_cuda_shared_memory(name, base64.b64encode(bytes(handle)), DEVICE, self._size, deadline)
 
-    def unregister(self, transport: Transport, name: str) -> None:
+    def unregister(self, transport: Transport, name: str, deadline: Deadline) -> None:
         """Make the server forget the block."""
-        transport.unregister_cuda_shared_memory(name)
+        transport.unregister_cuda_shared_memory(name, deadline)
 
     def write(self, values: npt.NDArray[Any], offset: int) -> None:
         """Copy an array, contiguous, to `offset` bytes from the beginning."""

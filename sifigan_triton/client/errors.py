@@ -20,7 +20,7 @@ class ServerUnavailableError(ConnectionError):
 
 
 class SynthesisTimeoutError(TimeoutError):
-    """The server did not answer in time."""
+    """No answer came in time, or the server says that the request's deadline has passed, and how far it came."""
 
 
 class SharedMemoryError(RuntimeError):

@@ -10,10 +10,8 @@ Source: the KServe protocol, version 2, and Triton's extensions of it for binary
 from __future__ import annotations
 
 import json
-import math
-import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from http.client import HTTPException
 from typing import Any
@@ -22,13 +20,23 @@ from urllib.parse import quote
 import numpy.typing as npt
 
 from sifigan_triton.client.address import Address
-from sifigan_triton.client.errors import ServerUnavailableError, SynthesisError
+from sifigan_triton.client.deadline import Deadline
+from sifigan_triton.client.errors import ServerUnavailableError, SynthesisError, SynthesisTimeoutError
 from sifigan_triton.client.http_connection import DeadlineConnection
 from sifigan_triton.client.step_statistics import StepStatistics, read_statistics
-from sifigan_triton.client.transport import LET_GO_TIMEOUT_S, Answer, Place, data_type, read_output
+from sifigan_triton.client.transport import (
+    DEADLINE_PASSED,
+    LET_GO_TIMEOUT_S,
+    Answer,
+    Place,
+    data_type,
+    read_output,
+)
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 """How many bytes of JSON stand before the tensors."""
+Message = tuple[bytes, dict[str, str]]
+"""Body and headers of a request."""
 MALFORMED = (ValueError, LookupError, TypeError, RecursionError)
 """What reading an answer raises that is not Triton's."""
 
@@ -36,14 +44,19 @@ MALFORMED = (ValueError, LookupError, TypeError, RecursionError)
 class HttpTransport:
     """Connections to one server, as many as requests are under way at once; they are kept open and used again."""
 
-    def __init__(self, address: Address, timeout_s: float) -> None:
-        """Prepare; nothing is sent yet. Every answer may take `timeout_s`."""
-        self._address, self._timeout_s = address, timeout_s
+    def __init__(self, address: Address) -> None:
+        """Prepare; nothing is sent yet."""
+        self._address = address
         self._idle: deque[DeadlineConnection] = deque()
         self._closed = False
 
     def infer(
-        self, model: str, tensors: Mapping[str, npt.NDArray[Any]], output: str, shared: Mapping[str, Place]
+        self,
+        model: str,
+        tensors: Mapping[str, npt.NDArray[Any]],
+        output: str,
+        shared: Mapping[str, Place],
+        deadline: Deadline,
     ) -> Answer:
         """Return one output of a model."""
         inputs = [
@@ -52,10 +65,14 @@ class HttpTransport:
             for name, values in tensors.items()
         ]
         wanted = {"name": output, "parameters": _place(shared[output]) if output in shared else {"binary_data": True}}
-        header = json.dumps({"inputs": inputs, "outputs": [wanted]}).encode()
-        body = b"".join([header, *(values.data for name, values in tensors.items() if name not in shared)])
-        path = f"/v2/models/{quote(model, safe='')}/infer"
-        length, data = self._ask("POST", path, body, {HEADER_LENGTH: str(len(header))}, model)
+        sent = [values.data for name, values in tensors.items() if name not in shared]
+
+        def compose() -> Message:
+            told = {"parameters": {"timeout": deadline.left_us}, "inputs": inputs, "outputs": [wanted]}
+            header = json.dumps(told).encode()
+            return b"".join([header, *sent]), {HEADER_LENGTH: str(len(header))}
+
+        length, data = self._ask("POST", f"/v2/models/{quote(model, safe='')}/infer", deadline, compose, model)
         try:
             end = len(data) if length is None else int(length)
             (found,) = json.loads(data[:end])["outputs"]
@@ -66,30 +83,32 @@ class HttpTransport:
         except MALFORMED as error:
             raise self._address.stranger(_explain(error, data)) from None
 
-    def statistics(self) -> dict[str, StepStatistics]:
+    def statistics(self, deadline: Deadline) -> dict[str, StepStatistics]:
         """Return Triton's statistics of every model, by model name."""
-        _, data = self._ask("GET", "/v2/models/stats")
+        _, data = self._ask("GET", "/v2/models/stats", deadline)
         try:
             return read_statistics(json.loads(data)["model_stats"])
         except MALFORMED as error:
             raise self._address.stranger(_explain(error, data)) from None
 
-    def register_system_shared_memory(self, name: str, key: str, byte_size: int) -> None:
+    def register_system_shared_memory(self, name: str, key: str, byte_size: int, deadline: Deadline) -> None:
         """Let the server open memory of the machine."""
-        self._post(f"/v2/systemsharedmemory/region/{name}/register", key=key, offset=0, byte_size=byte_size)
+        self._post(f"/v2/systemsharedmemory/region/{name}/register", deadline, key=key, offset=0, byte_size=byte_size)
 
-    def register_cuda_shared_memory(self, name: str, raw_handle: bytes, device_id: int, byte_size: int) -> None:
+    def register_cuda_shared_memory(
+        self, name: str, raw_handle: bytes, device_id: int, byte_size: int, deadline: Deadline
+    ) -> None:
         """Let the server open memory of a GPU; the handle is in base 64."""
         path = f"/v2/cudasharedmemory/region/{name}/register"
-        self._post(path, raw_handle={"b64": raw_handle.decode()}, device_id=device_id, byte_size=byte_size)
+        self._post(path, deadline, raw_handle={"b64": raw_handle.decode()}, device_id=device_id, byte_size=byte_size)
 
-    def unregister_system_shared_memory(self, name: str) -> None:
+    def unregister_system_shared_memory(self, name: str, deadline: Deadline) -> None:
         """Let the server close memory of the machine."""
-        self._ask("POST", f"/v2/systemsharedmemory/region/{name}/unregister", longest_s=LET_GO_TIMEOUT_S)
+        self._ask("POST", f"/v2/systemsharedmemory/region/{name}/unregister", deadline.at_most(LET_GO_TIMEOUT_S))
 
-    def unregister_cuda_shared_memory(self, name: str) -> None:
+    def unregister_cuda_shared_memory(self, name: str, deadline: Deadline) -> None:
         """Let the server close memory of a GPU."""
-        self._ask("POST", f"/v2/cudasharedmemory/region/{name}/unregister", longest_s=LET_GO_TIMEOUT_S)
+        self._ask("POST", f"/v2/cudasharedmemory/region/{name}/unregister", deadline.at_most(LET_GO_TIMEOUT_S))
 
     def close(self) -> None:
         """Close the connections, those of requests which are still under way as soon as they end."""
@@ -98,26 +117,23 @@ class HttpTransport:
             with suppress(IndexError):  # another thread was faster
                 self._idle.pop().close()
 
-    def _post(self, path: str, **fields: Any) -> None:
-        self._ask("POST", path, json.dumps(fields).encode(), repeat=False)
+    def _post(self, path: str, deadline: Deadline, **fields: Any) -> None:
+        self._ask("POST", path, deadline, lambda: (json.dumps(fields).encode(), {}), repeat=False)
 
     def _ask(
         self,
         method: str,
         path: str,
-        body: bytes = b"",
-        headers: Mapping[str, str] | None = None,
+        deadline: Deadline,
+        compose: Callable[[], Message] = lambda: (b"", {}),
         model: str = "",
-        longest_s: float = math.inf,
         repeat: bool = True,
     ) -> tuple[str | None, bytes]:
         """Return how long an answer's JSON is said to be, and the answer; raise what it stands for if it is none."""
-        timeout_s = min(self._timeout_s, longest_s)
         try:
-            deadline = time.monotonic() + timeout_s
-            status, length, data = self._exchange(method, path, body, headers or {}, deadline, repeat)
+            status, length, data = self._exchange(method, path, deadline, compose, repeat)
         except TimeoutError:
-            raise self._address.silent(timeout_s) from None
+            raise self._address.silent(deadline.timeout_s) from None
         except (OSError, HTTPException, UnicodeError) as error:  # UnicodeError: a host that cannot be one
             raise self._address.unavailable(f"{error}" or type(error).__name__) from None
         if status != 200:
@@ -125,19 +141,21 @@ class HttpTransport:
         return length, data
 
     def _exchange(
-        self, method: str, path: str, body: bytes, headers: Mapping[str, str], deadline: float, repeat: bool
+        self, method: str, path: str, deadline: Deadline, compose: Callable[[], Message], repeat: bool
     ) -> tuple[int, str | None, bytes]:
         """Send a request; return status, length of the JSON and the answer.
 
-        One that may not be repeated is sent once, over a connection that is surely open.
+        One that may not be repeated is sent once, over a connection that is surely open. One that is repeated is
+        composed anew, for less time is left.
         """
         while True:
             connection = self._take()
             if not repeat:
                 connection.close()  # it may be broken, which only a request would tell
             fresh = not connection.is_open
+            body, headers = compose()
             try:
-                response, data = connection.exchange(method, path, body, headers, deadline)
+                response, data = connection.exchange(method, path, body, headers, deadline.at)
             except ConnectionError:
                 connection.close()
                 if fresh:
@@ -168,6 +186,8 @@ class HttpTransport:
             message = f"the server refuses with status {status} and gives no reason"
         if status == 405:  # what the metrics' port says
             return self._address.stranger(message.encode(errors="replace"))
+        if DEADLINE_PASSED in message:
+            return SynthesisTimeoutError(message)
         if "unknown model" in message or status in (502, 503, 504):
             return ServerUnavailableError(f"{self._address.url} cannot serve {model}: {message}")
         return SynthesisError(message)

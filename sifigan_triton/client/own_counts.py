@@ -7,13 +7,13 @@ tell how long the accepting took, and nothing of how long the work waited or too
 from __future__ import annotations
 
 import re
-import time
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 from http.client import HTTPException
 
 from sifigan_triton.client.address import Address
+from sifigan_triton.client.deadline import Deadline
 from sifigan_triton.client.errors import ServerUnavailableError
 from sifigan_triton.client.http_connection import DeadlineConnection
 from sifigan_triton.client.step_statistics import StepStatistics
@@ -24,20 +24,20 @@ _LABEL = re.compile(r'(\w+)="([^"]*)"')
 _WINDOWS = "sifigan_engine_windows_total"
 
 
-def read_page(metrics_url: str, timeout_s: float) -> str:
+def read_page(metrics_url: str, deadline: Deadline) -> str:
     """Return the page of metrics at `host:port`.
 
     Raises:
         ServerUnavailableError: if there is none.
-        SynthesisTimeoutError: if the answer takes longer than `timeout_s`.
+        SynthesisTimeoutError: if the answer is not complete at `deadline`.
 
     """
     address = Address.parse(metrics_url)
     connection = DeadlineConnection(address.host, address.port)
     try:
-        response, page = connection.exchange("GET", "/metrics", b"", {}, time.monotonic() + timeout_s)
+        response, page = connection.exchange("GET", "/metrics", b"", {}, deadline.at)
     except TimeoutError:
-        raise address.silent(timeout_s) from None
+        raise address.silent(deadline.timeout_s) from None
     except (OSError, HTTPException, UnicodeError) as error:
         raise address.unavailable(f"{error}" or type(error).__name__) from None
     finally:

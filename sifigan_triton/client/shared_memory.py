@@ -22,9 +22,10 @@ from typing import Any, Literal, Protocol
 import numpy.typing as npt
 
 from sifigan_triton.client.cuda_memory import CudaBlock
-from sifigan_triton.client.errors import SharedMemoryError, SynthesisError
+from sifigan_triton.client.deadline import Deadline
+from sifigan_triton.client.errors import SharedMemoryError, SynthesisError, SynthesisTimeoutError
 from sifigan_triton.client.system_memory import SystemBlock
-from sifigan_triton.client.transport import Place, Transport
+from sifigan_triton.client.transport import LET_GO_TIMEOUT_S, Place, Transport
 
 SharedMemoryKind = Literal["system", "cuda"]
 ALIGNMENT = 64
@@ -39,10 +40,10 @@ logger = logging.getLogger(__name__)
 class Block(Protocol):
     """Bytes that another process can open."""
 
-    def register(self, transport: Transport, name: str) -> None:
+    def register(self, transport: Transport, name: str, deadline: Deadline) -> None:
         """Make the block known to a server."""
 
-    def unregister(self, transport: Transport, name: str) -> None:
+    def unregister(self, transport: Transport, name: str, deadline: Deadline) -> None:
         """Make the server forget the block."""
 
     def write(self, values: npt.NDArray[Any], offset: int) -> None:
@@ -88,7 +89,7 @@ class SharedMemory:
         self._regions: dict[str, Region] = {}
         self._retired: list[Region] = []
 
-    def put(self, tensors: Mapping[str, npt.NDArray[Any]]) -> dict[str, Place]:
+    def put(self, tensors: Mapping[str, npt.NDArray[Any]], deadline: Deadline) -> dict[str, Place]:
         """Write the tensors of a request; return where each lies.
 
         Raises:
@@ -99,19 +100,19 @@ class SharedMemory:
         for name, values in tensors.items():
             offsets[name] = end
             end += -(-values.nbytes // ALIGNMENT) * ALIGNMENT
-        region = self._region("in", end)
+        region = self._region("in", end, deadline)
         for name, values in tensors.items():
             region.block.write(values, offsets[name])
         return {name: Place(region.name, offsets[name], values.nbytes) for name, values in tensors.items()}
 
-    def room(self, size: int) -> Place:
+    def room(self, size: int, deadline: Deadline) -> Place:
         """Return a place for an answer of `size` bytes.
 
         Raises:
             SharedMemoryError: if memory cannot be had, or the server cannot open it.
 
         """
-        return Place(self._region("out", size).name, 0, size)
+        return Place(self._region("out", size, deadline).name, 0, size)
 
     def answer(self, dtype: npt.DTypeLike, count: int) -> npt.NDArray[Any]:
         """Return a copy of an answer of `count` elements."""
@@ -122,35 +123,35 @@ class SharedMemory:
         self._retired += self._regions.values()
         self._regions = {}
 
-    def forget(self) -> None:
+    def forget(self, deadline: Deadline) -> None:
         """Drop regions that the server does not know (any more): it was started anew, or someone unregistered them."""
         self.retire()
-        self._sweep()
+        self._sweep(deadline)
 
     def close(self) -> None:
         """Unregister and free everything. A region that the server still uses stays with the server until it ends."""
         self.retire()
-        give_up = time.monotonic() + LET_GO_S
-        self._sweep()
+        give_up, deadline = time.monotonic() + LET_GO_S, Deadline(LET_GO_TIMEOUT_S)
+        self._sweep(deadline)
         while self._retired and time.monotonic() < give_up:
             time.sleep(0.01)
-            self._sweep()
+            self._sweep(deadline)
         for region in self._retired:
             logger.warning("%s still uses the shared memory region %s (%d bytes)", self._url, region.name, region.size)
             region.free()
         self._retired = []
 
-    def _region(self, purpose: str, size: int) -> Region:
+    def _region(self, purpose: str, size: int, deadline: Deadline) -> Region:
         """Return the region for a purpose, a new one if there is none of this size."""
         region = self._regions.get(purpose)
         if region is not None and region.size >= size:
             return region
         if region is not None:
             self._retired.append(self._regions.pop(purpose))
-        self._sweep()
+        self._sweep(deadline)
         region = Region(self._kind, purpose, max(SMALLEST_REGION, 1 << (size - 1).bit_length()))
         try:
-            region.block.register(self._transport, region.name)
+            region.block.register(self._transport, region.name, deadline)
         except SynthesisError as refusal:
             region.free()
             raise self._explain(refusal) from None
@@ -160,26 +161,28 @@ class SharedMemory:
         self._regions[purpose] = region
         return region
 
-    def _sweep(self) -> None:
+    def _sweep(self, deadline: Deadline) -> None:
         """Release retired regions; the server refuses those that a request still uses."""
         retired, self._retired = self._retired, []
         while retired:
             region = retired.pop()
             try:
-                released = self._release(region)
+                released = self._release(region, deadline)
             except BaseException:
                 self._retired += [*retired, region]
                 raise
             if not released:
                 self._retired.append(region)
 
-    def _release(self, region: Region) -> bool:
-        """Unregister and free a region, unless the server still uses it."""
+    def _release(self, region: Region, deadline: Deadline) -> bool:
+        """Unregister and free a region, unless the server still uses it or says nothing in time."""
         try:
-            region.block.unregister(self._transport, region.name)
+            region.block.unregister(self._transport, region.name, deadline)
         except SynthesisError as refusal:
             if "in use" in str(refusal):
                 return False
+        except SynthesisTimeoutError:
+            return False  # the call had no time left for this
         except OSError:
             pass  # no server, no registration
         region.free()

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sifigan_triton.client.address import Address
+from sifigan_triton.client.deadline import Deadline, check_timeout
 from sifigan_triton.client.errors import ServerUnavailableError, SynthesisError
 from sifigan_triton.client.features import explain_refusal, request_tensors
 from sifigan_triton.client.http_transport import HttpTransport
@@ -45,14 +46,15 @@ class SifiganClient:
         Args:
             url: `host:port` or `http://host:port` for HTTP, `grpc://host:port` for gRPC.
             model: name of the ensemble.
-            timeout_s: longest wait for an answer, in seconds.
+            timeout_s: longest wait for an answer, in seconds. It travels with each request as its deadline: the server
+                gives up what nobody waits for any more.
             shared_memory: "system" to hand tensors over in memory that a server on the same machine opens, "cuda" for
                 memory of its first GPU; None sends them. The server has to allow it (`serve --client-shared-memory`).
                 The first answer of a client is sent in any case: it tells how long later ones are.
 
         Raises:
-            ValueError: if the URL is none of these, the model's name no text, or there is no such kind of shared
-                memory.
+            ValueError: if the URL is none of these, the model's name no text, `timeout_s` no time, or there is no such
+                kind of shared memory.
 
         """
         address = Address.parse(url)
@@ -62,11 +64,11 @@ class SifiganClient:
             model.encode()
         except UnicodeEncodeError:
             raise ValueError(f"model is {model!r}, expected the name of a model in Unicode") from None
-        self.url, self.model, self.timeout_s = url, model, timeout_s
-        self._transport = _connect(address, timeout_s)
+        self.url, self.model, self.timeout_s = url, model, check_timeout(timeout_s)
+        self._transport = _connect(address)
         self._shared = None if shared_memory is None else SharedRequests(self._transport, shared_memory, url)
         self._changed = threading.Condition()
-        self._under_way, self._closed = 0, False
+        self._under_way, self._closed, self._longest_s = 0, False, timeout_s
 
     def synthesize(
         self,
@@ -76,6 +78,7 @@ class SifiganClient:
         f0_factor: float = 1.0,
         seed: int = 0,
         repair: bool = False,
+        timeout_s: float | None = None,
     ) -> npt.NDArray[np.float32]:
         """Synthesise one utterance of any length with one call.
 
@@ -86,19 +89,21 @@ class SifiganClient:
             f0_factor: factor on `f0`; 1 keeps the pitch, 2 is an octave up.
             seed: seed of the excitation's noise: the same seed gives the same audio.
             repair: whether the server may replace frames that hold NaN or Inf by the nearest finite ones.
+            timeout_s: longest wait for this answer, in seconds; None: the client's.
 
         Returns:
             float32 (T * 120,), the waveform at 24 kHz, in [-1, 1].
 
         Raises:
             FeaturesError: if a shape or data type cannot be right, or is not the served voice's; a ValueError, too.
+            ValueError: if `timeout_s` is no time.
             SynthesisError: if the server refuses the request, with its reason.
             ServerUnavailableError: if no server answers, or it does not serve the model, or the client has been closed.
-            SynthesisTimeoutError: if the answer takes longer than `timeout_s`.
+            SynthesisTimeoutError: if the answer takes longer than `timeout_s`, here or by the server's count.
             SharedMemoryError: if client and server cannot share memory, where that was asked for.
 
         """
-        waveform: npt.NDArray[np.float32] = self._infer("waveform", f0, mcep, bap, f0_factor, seed, repair)
+        waveform: npt.NDArray[np.float32] = self._infer("waveform", f0, mcep, bap, f0_factor, seed, repair, timeout_s)
         return waveform
 
     def synthesize_pcm16(
@@ -109,9 +114,10 @@ class SifiganClient:
         f0_factor: float = 1.0,
         seed: int = 0,
         repair: bool = False,
+        timeout_s: float | None = None,
     ) -> npt.NDArray[np.int16]:
         """Synthesise like `synthesize`, but let the server round to 16 bits: half the bytes of the answer."""
-        pcm16: npt.NDArray[np.int16] = self._infer("pcm16", f0, mcep, bap, f0_factor, seed, repair)
+        pcm16: npt.NDArray[np.int16] = self._infer("pcm16", f0, mcep, bap, f0_factor, seed, repair, timeout_s)
         return pcm16
 
     def steps(self, metrics_url: str | None = None) -> dict[str, StepStatistics]:
@@ -127,9 +133,10 @@ class SifiganClient:
             SynthesisTimeoutError: if the answer takes longer than `timeout_s`.
 
         """
-        with self._request():
-            steps = self._transport.statistics()
-            return steps if metrics_url is None else with_own_counts(steps, read_page(metrics_url, self.timeout_s))
+        deadline = Deadline(self.timeout_s)
+        with self._request(deadline):
+            steps = self._transport.statistics(deadline)
+            return steps if metrics_url is None else with_own_counts(steps, read_page(metrics_url, deadline))
 
     def close(self) -> None:
         """Wait for the requests of other threads, close the connection, and give shared memory back.
@@ -138,7 +145,7 @@ class SifiganClient:
         """
         with self._changed:
             self._closed = True
-            self._changed.wait_for(lambda: not self._under_way, self.timeout_s)
+            self._changed.wait_for(lambda: not self._under_way, self._longest_s)
         if self._shared is not None:
             self._shared.close()
         self._transport.close()
@@ -154,12 +161,13 @@ class SifiganClient:
         self.close()
 
     @contextmanager
-    def _request(self) -> Iterator[None]:
+    def _request(self, deadline: Deadline) -> Iterator[None]:
         """Count a request as under way, so that `close` waits for it."""
         with self._changed:
             if self._closed:
                 raise ServerUnavailableError(f"this client of {self.url} has been closed: open a new one")
             self._under_way += 1
+            self._longest_s = max(self._longest_s, deadline.timeout_s)
         try:
             yield
         finally:
@@ -176,20 +184,22 @@ class SifiganClient:
         f0_factor: float,
         seed: int,
         repair: bool,
+        timeout_s: float | None,
     ) -> Any:
+        deadline = Deadline(self.timeout_s if timeout_s is None else timeout_s)
         tensors = request_tensors(f0, mcep, bap, f0_factor, seed, repair)
-        with self._request():
+        with self._request(deadline):
             try:
                 if self._shared is not None and all(values.size for values in tensors.values()):
-                    return self._shared.infer(self.model, tensors, output)
-                return self._transport.infer(self.model, tensors, output, {}).values  # no regions of 0 bytes
+                    return self._shared.infer(self.model, tensors, output, deadline)
+                return self._transport.infer(self.model, tensors, output, {}, deadline).values  # no regions of 0 bytes
             except SynthesisError as refusal:
                 raise explain_refusal(refusal) from None
 
 
-def _connect(address: Address, timeout_s: float) -> Transport:
+def _connect(address: Address) -> Transport:
     if address.protocol == "http":
-        return HttpTransport(address, timeout_s)
+        return HttpTransport(address)
     from sifigan_triton.client.grpc_transport import GrpcTransport  # HTTP needs no grpc
 
-    return GrpcTransport(address, timeout_s)
+    return GrpcTransport(address)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sifigan_triton.client.deadline import Deadline
 from sifigan_triton.client.errors import SharedMemoryError
 from sifigan_triton.client.transport import Transport
 
@@ -50,16 +51,16 @@ class SystemBlock:
             if not hasattr(self, "_memory"):
                 self._key.unlink()
 
-    def register(self, transport: Transport, name: str) -> None:
+    def register(self, transport: Transport, name: str, deadline: Deadline) -> None:
         """Make the block known to a server."""
         try:
-            transport.register_system_shared_memory(name, f"/{self._key.name}", self._size)
+            transport.register_system_shared_memory(name, f"/{self._key.name}", self._size, deadline)
         finally:
             self._key.unlink(missing_ok=True)
 
-    def unregister(self, transport: Transport, name: str) -> None:
+    def unregister(self, transport: Transport, name: str, deadline: Deadline) -> None:
         """Make the server forget the block."""
-        transport.unregister_system_shared_memory(name)
+        transport.unregister_system_shared_memory(name, deadline)
 
     def write(self, values: npt.NDArray[Any], offset: int) -> None:
         """Copy an array to `offset` bytes from the beginning."""

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from sifigan_triton.client.deadline import Deadline
 from sifigan_triton.client.step_statistics import StepStatistics
 
 DATA_TYPES: dict[str, npt.DTypeLike] = {"FP32": np.float32, "INT64": np.int64, "BOOL": np.bool_, "INT16": np.int16}
@@ -25,6 +26,10 @@ def data_type(values: npt.NDArray[Any]) -> str:
 
 LET_GO_TIMEOUT_S = 5.0
 """Longest wait for a server to close memory: one that hangs should not hold `close` up for the time of an answer."""
+
+
+DEADLINE_PASSED = "the deadline of the request has passed"
+"""What a server says to a request whose `timeout` is over; Triton says CANCELLED over gRPC, but 400 over HTTP."""
 
 
 @dataclass(frozen=True)
@@ -83,35 +88,43 @@ class Transport(Protocol):
     All calls raise:
         SynthesisError: the server refuses; the message is the server's.
         ServerUnavailableError: no Triton server answers, or it does not serve the model.
-        SynthesisTimeoutError: the answer takes longer than the transport waits.
+        SynthesisTimeoutError: the deadline passes, here or at the server.
     """
 
     def infer(
-        self, model: str, tensors: Mapping[str, npt.NDArray[Any]], output: str, shared: Mapping[str, Place]
+        self,
+        model: str,
+        tensors: Mapping[str, npt.NDArray[Any]],
+        output: str,
+        shared: Mapping[str, Place],
+        deadline: Deadline,
     ) -> Answer:
-        """Return one output of a model.
+        """Return one output of a model; the server is told what is left until the deadline.
 
         Args:
             model: the model's name.
             tensors: the inputs by name, contiguous.
             output: the output's name.
             shared: the tensors, inputs and the output by name, that lie in shared memory; the others are sent.
+            deadline: when the answer is waited for no longer.
 
         """
 
-    def statistics(self) -> dict[str, StepStatistics]:
+    def statistics(self, deadline: Deadline) -> dict[str, StepStatistics]:
         """Return Triton's statistics of every model, by model name."""
 
-    def register_system_shared_memory(self, name: str, key: str, byte_size: int) -> None:
+    def register_system_shared_memory(self, name: str, key: str, byte_size: int, deadline: Deadline) -> None:
         """Let the server open memory of the machine."""
 
-    def register_cuda_shared_memory(self, name: str, raw_handle: bytes, device_id: int, byte_size: int) -> None:
+    def register_cuda_shared_memory(
+        self, name: str, raw_handle: bytes, device_id: int, byte_size: int, deadline: Deadline
+    ) -> None:
         """Let the server open memory of a GPU; the handle is in base 64."""
 
-    def unregister_system_shared_memory(self, name: str) -> None:
+    def unregister_system_shared_memory(self, name: str, deadline: Deadline) -> None:
         """Let the server close memory of the machine."""
 
-    def unregister_cuda_shared_memory(self, name: str) -> None:
+    def unregister_cuda_shared_memory(self, name: str, deadline: Deadline) -> None:
         """Let the server close memory of a GPU."""
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from sifigan_triton.client import ServerUnavailableError, SharedMemoryError, SifiganClient, cuda_memory
 from sifigan_triton.client.cuda_memory import CudaBlock
+from sifigan_triton.client.deadline import Deadline
 from sifigan_triton.client.shared_memory import SharedMemory
 
 ARGUMENTS = (np.full(2, 100.0), np.zeros((2, 40)), np.zeros((2, 3)))
@@ -77,11 +78,11 @@ class Server:
     def __init__(self) -> None:
         self.regions: dict[str, tuple[int, int]] = {}
 
-    def register_cuda_shared_memory(self, name: str, handle: bytes, device: int, size: int) -> None:
+    def register_cuda_shared_memory(self, name: str, handle: bytes, device: int, size: int, deadline: Deadline) -> None:
         assert device == 0
         self.regions[name] = int.from_bytes(base64.b64decode(handle), "little"), size
 
-    def unregister_cuda_shared_memory(self, name: str) -> None:
+    def unregister_cuda_shared_memory(self, name: str, deadline: Deadline) -> None:
         del self.regions[name]
 
 
@@ -96,7 +97,7 @@ def test_tensors_lie_where_the_server_is_told(driver: Driver) -> None:
     server = Server()
     memory = SharedMemory(server, "cuda", "localhost:8000")
     tensors = {"f0": np.arange(5, dtype=np.float32), "mcep": np.ones((5, 40), np.float32), "seed": np.array([3])}
-    places = memory.put(tensors)
+    places = memory.put(tensors, Deadline(5.0))
     (region,) = {place.region for place in places.values()}
     address, size = server.regions[region]
     device = bytes(driver.memory[address])
@@ -105,7 +106,7 @@ def test_tensors_lie_where_the_server_is_told(driver: Driver) -> None:
         assert device[places[name].offset : places[name].offset + places[name].size] == values.tobytes()
         assert places[name].offset % 64 == 0
 
-    address, _ = server.regions[memory.room(40).region]
+    address, _ = server.regions[memory.room(40, Deadline(5.0)).region]
     driver.memory[address][:40] = np.arange(10, dtype=np.float32).tobytes()
     assert memory.answer(np.float32, 10).tolist() == list(range(10))
 
@@ -147,7 +148,7 @@ def test_memory_is_given_back_where_the_driver_fails(driver: Driver, failing: st
     driver.failing = failing
     memory = SharedMemory(Server(), "cuda", "localhost:8000")
     with pytest.raises(SharedMemoryError, match=f"{failing} failed"):
-        memory.put({"f0": np.ones(5, np.float32)})
+        memory.put({"f0": np.ones(5, np.float32)}, Deadline(5.0))
     memory.close()
     assert not driver.memory
     assert (driver.retained, driver.depth) == (0, 0)
@@ -155,11 +156,11 @@ def test_memory_is_given_back_where_the_driver_fails(driver: Driver, failing: st
 
 def test_memory_is_given_back_where_registering_is_interrupted(driver: Driver) -> None:
     class Interrupted(Server):
-        def register_cuda_shared_memory(self, name: str, handle: bytes, device: int, size: int) -> None:
+        def register_cuda_shared_memory(self, *_: Any) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        SharedMemory(Interrupted(), "cuda", "localhost:8000").room(40)
+        SharedMemory(Interrupted(), "cuda", "localhost:8000").room(40, Deadline(5.0))
     assert not driver.memory
     assert driver.retained == 0
 
@@ -167,8 +168,8 @@ def test_memory_is_given_back_where_registering_is_interrupted(driver: Driver) -
 def test_block_that_cannot_be_freed_does_not_keep_the_others(driver: Driver) -> None:
     server = Server()
     memory = SharedMemory(server, "cuda", "localhost:8000")
-    memory.put({"f0": np.ones(5, np.float32)})
-    memory.room(40)
+    memory.put({"f0": np.ones(5, np.float32)}, Deadline(5.0))
+    memory.room(40, Deadline(5.0))
     driver.failing = "cuMemFree_v2"
     memory.close()
     assert not server.regions

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from tritonclient import grpc
 from tritonclient.grpc import service_pb2
+from tritonclient.utils import InferenceServerException
 
-from sifigan_triton.client import ServerUnavailableError, SifiganClient
-from tests.client.toy_ensemble import features
+from sifigan_triton.client import ServerUnavailableError, SifiganClient, SynthesisError, SynthesisTimeoutError
+from tests.client.toy_ensemble import PASSED, features
 
 SAMPLES = np.arange(8, dtype=np.float32)
 GOOD = {"name": "waveform", "datatype": "FP32", "shape": [8]}
@@ -57,3 +58,28 @@ def test_server_without_models_has_no_steps(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(grpc.InferenceServerClient, "get_inference_statistics", lambda *_, **__: {})
     with SifiganClient("grpc://127.0.0.1:1") as client:
         assert client.steps() == {}
+
+
+@pytest.mark.parametrize(
+    ("closed", "message", "error", "said"),
+    [
+        (False, PASSED, SynthesisTimeoutError, PASSED),
+        (True, PASSED, SynthesisTimeoutError, PASSED),
+        (False, "Locally cancelled", SynthesisError, "Locally cancelled"),
+        (True, "Channel closed!", ServerUnavailableError, "this client of .* has been closed: open a new one"),
+    ],
+    ids=["late", "late and closed", "cancelled", "closed"],
+)
+def test_what_cancelled_means(
+    monkeypatch: pytest.MonkeyPatch, closed: bool, message: str, error: type[Exception], said: str
+) -> None:
+    client = SifiganClient("grpc://127.0.0.1:1")
+
+    def infer(*_: Any, **__: Any) -> None:
+        if closed:
+            client._transport.close()
+        raise InferenceServerException(message, "StatusCode.CANCELLED")
+
+    monkeypatch.setattr(grpc.InferenceServerClient, "infer", infer)
+    with client, pytest.raises(error, match=f"^{said}$"):
+        client.synthesize(*features(2))

@@ -21,8 +21,9 @@ from sifigan_triton.client import (
     http_connection,
 )
 from sifigan_triton.client.address import Address
+from sifigan_triton.client.deadline import Deadline
 from sifigan_triton.client.http_transport import HttpTransport
-from tests.client.toy_ensemble import features
+from tests.client.toy_ensemble import PASSED, features
 
 SAMPLES = np.arange(8, dtype=np.float32)
 HEADER = json.dumps({"outputs": [{"name": "waveform", "shape": [8], "datatype": "FP32"}]}).encode()
@@ -37,10 +38,10 @@ GOOD = answer("200 OK", HEADER + SAMPLES.tobytes(), f"Inference-Header-Content-L
 
 
 def read_request(received: BinaryIO) -> bytes:
-    """Read a request to its end; return its first line, nothing if the client has closed the connection."""
+    """Read a request to its end; return its first line and body, nothing if the client has closed the connection."""
     lines = list(iter(received.readline, b"\r\n")) if received.peek(1) else [b""]  # type: ignore[attr-defined]
-    received.read(sum(int(line.split(b":")[1]) for line in lines if line.startswith(b"Content-Length")))
-    return lines[0]
+    body = received.read(sum(int(line.split(b":")[1]) for line in lines if line.startswith(b"Content-Length")))
+    return lines[0] + body
 
 
 @contextmanager
@@ -66,10 +67,10 @@ def dripping(first: bytes, piece: bytes) -> Iterator[str]:
 
 
 @contextmanager
-def scripted(*connections: tuple[bytes, ...], seen: list[bytes] | None = None) -> Iterator[str]:
+def scripted(*connections: tuple[bytes, ...], seen: list[bytes] | None = None, delay_s: float = 0.0) -> Iterator[str]:
     """Serve connections one after another: each gives its answers to as many requests, then it is closed.
 
-    The first line of every request goes to `seen`.
+    The first line and the body of every request go to `seen`; `delay_s` later it is answered.
     """
 
     def serve() -> None:
@@ -81,6 +82,7 @@ def scripted(*connections: tuple[bytes, ...], seen: list[bytes] | None = None) -
                     if request and seen is not None:
                         seen.append(request)
                     if request:
+                        time.sleep(delay_s)
                         peer.sendall(reply)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -124,9 +126,24 @@ def test_connection_that_the_server_ends_is_not_used_again() -> None:
             ServerUnavailableError,
             "sifigan: .* status 503 and gives no reason$",
         ),
+        (answer("400 Bad", json.dumps({"error": PASSED}).encode()), SynthesisTimeoutError, f"^{PASSED}$"),
+        (answer("499 Cancelled", json.dumps({"error": PASSED}).encode()), SynthesisTimeoutError, f"^{PASSED}$"),
+        (answer("499 Cancelled", b'{"error": "cancelled"}'), SynthesisError, "^cancelled$"),
         (answer("400 Bad", b"[" * 100_000), ServerUnavailableError, r"answers '400 \[.*: expected Triton's HTTP port"),
     ],
-    ids=["a web page", "404", "a proxy", "refused", "not ready", "null", "no words", "deep"],
+    ids=[
+        "a web page",
+        "404",
+        "a proxy",
+        "refused",
+        "not ready",
+        "null",
+        "no words",
+        "late",
+        "late, by a status of its own",
+        "cancelled",
+        "deep",
+    ],
 )
 def test_answers_that_are_none(reply: bytes, error: type[Exception], message: str) -> None:
     with scripted((reply,)) as url, SifiganClient(url, timeout_s=5.0) as client, pytest.raises(error, match=message):
@@ -303,9 +320,11 @@ def test_connection_of_a_request_that_outlives_close_is_closed() -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = threading.Thread(target=serve, daemon=True)
-        transport = HttpTransport(Address.parse(f"127.0.0.1:{listener.getsockname()[1]}"), 5.0)
+        transport = HttpTransport(Address.parse(f"127.0.0.1:{listener.getsockname()[1]}"))
         f0 = {"f0": np.zeros(2, np.float32)}
-        request = threading.Thread(target=lambda: transport.infer("sifigan", f0, "waveform", {}), daemon=True)
+        request = threading.Thread(
+            target=lambda: transport.infer("sifigan", f0, "waveform", {}, Deadline(5.0)), daemon=True
+        )
         server.start()
         request.start()
         assert asked.wait(5.0)
@@ -319,8 +338,37 @@ def test_connection_of_a_request_that_outlives_close_is_closed() -> None:
 def test_registration_is_never_sent_twice() -> None:
     seen: list[bytes] = []
     with scripted((GOOD, b""), (answer("200 OK", b""),), seen=seen) as url:  # b"": taken, and the connection breaks
-        transport = HttpTransport(Address.parse(url), 5.0)
-        transport.infer("sifigan", {"f0": np.zeros(2, np.float32)}, "waveform", {})
-        transport.register_system_shared_memory("region", "/key", 64)
+        transport = HttpTransport(Address.parse(url))
+        deadline = Deadline(5.0)
+        transport.infer("sifigan", {"f0": np.zeros(2, np.float32)}, "waveform", {}, deadline)
+        transport.register_system_shared_memory("region", "/key", 64, deadline)
         transport.close()
     assert [line.split(b" ")[1] for line in seen[1:]] == [b"/v2/systemsharedmemory/region/region/register"]
+
+
+def told_s(request: bytes) -> float:
+    """Return the time-out in seconds that a request tells the server."""
+    head, _ = json.JSONDecoder().raw_decode(request[request.index(b"{") :].decode(errors="replace"))
+    return int(head["parameters"]["timeout"]) / 1e6
+
+
+def test_server_is_told_what_is_left_of_the_timeout_when_the_request_is_sent() -> None:
+    seen: list[bytes] = []
+    with scripted((GOOD, b""), (GOOD,), seen=seen, delay_s=0.3) as url, SifiganClient(url, timeout_s=60.0) as client:
+        client.synthesize(*features(2))
+        client.synthesize(*features(2), timeout_s=5.0)  # sent again, 0.3 s later: the connection has been closed
+    first, second, again = map(told_s, seen)
+    assert 59.0 < first < 60.0
+    assert 4.0 < second < 5.0
+    assert second - 1.0 < again < second - 0.29
+
+
+def test_registering_of_memory_takes_from_the_time_of_the_request() -> None:
+    seen: list[bytes] = []
+    registered = answer("200 OK", b"").replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
+    with (
+        scripted((registered,), (GOOD, registered), seen=seen, delay_s=0.3) as url,
+        SifiganClient(url, timeout_s=5.0, shared_memory="system") as client,
+    ):
+        client.synthesize(*features(2))
+    assert 3.7 < told_s(seen[1]) < 4.71

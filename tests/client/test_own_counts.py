@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.tracks import track_request
 from sifigan_triton.client import ServerUnavailableError, SifiganClient, StepStatistics
+from sifigan_triton.client.deadline import Deadline
 from sifigan_triton.client.own_counts import read_page, with_own_counts
 from tests.conftest import Deployment
 
@@ -76,6 +77,6 @@ def test_waiting_counts_as_such(small_deployment: Deployment) -> None:
 @pytest.mark.server
 def test_port_without_metrics_is_named(small_deployment: Deployment) -> None:
     with pytest.raises(ServerUnavailableError, match=r"no page of metrics .*expected Triton's port of metrics"):
-        read_page(small_deployment.server.http_url, 5.0)
+        read_page(small_deployment.server.http_url, Deadline(5.0))
     with pytest.raises(ServerUnavailableError, match="no Triton server answers"):
-        read_page("127.0.0.1:1", 5.0)
+        read_page("127.0.0.1:1", Deadline(5.0))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import pytest
 
+from sifigan_triton.client.deadline import Deadline
+from sifigan_triton.client.errors import SynthesisTimeoutError
+from sifigan_triton.client.shared_memory import SharedMemory
 from sifigan_triton.client.shared_requests import SharedRequests
 from sifigan_triton.client.transport import Answer, Place, Transport, read_output
 
@@ -30,7 +33,7 @@ def test_memory_of_a_request_that_outlives_close_is_given_back() -> None:
         def register_system_shared_memory(self, name: str, *_: Any) -> None:
             known.add(name)
 
-        def unregister_system_shared_memory(self, name: str) -> None:
+        def unregister_system_shared_memory(self, name: str, *_: Any) -> None:
             known.remove(name)
 
         def infer(self, *_: Any) -> Answer:
@@ -40,5 +43,29 @@ def test_memory_of_a_request_that_outlives_close_is_given_back() -> None:
             return Answer(4, np.zeros(4, np.float32))
 
     requests = SharedRequests(cast(Transport, Server()), "system", "here")
-    requests.infer("sifigan", {"f0": np.zeros(2, np.float32)}, "waveform")
+    requests.infer("sifigan", {"f0": np.zeros(2, np.float32)}, "waveform", Deadline(5.0))
+    assert not known
+
+
+def test_region_that_the_server_had_no_time_to_close_is_closed_later() -> None:
+    known: set[str] = set()
+
+    class Busy:
+        """Takes regions, and lets go of one only where it is asked twice."""
+
+        asked: ClassVar[list[str]] = []
+
+        def register_system_shared_memory(self, name: str, *_: Any) -> None:
+            known.add(name)
+
+        def unregister_system_shared_memory(self, name: str, *_: Any) -> None:
+            self.asked.append(name)
+            if self.asked.count(name) < 2:
+                raise SynthesisTimeoutError
+            known.remove(name)
+
+    memory = SharedMemory(cast(Transport, Busy()), "system", "here")
+    for size in (1 << 16, 1 << 17):  # the second does not fit the first one's region
+        memory.room(size, Deadline(5.0))
+    memory.close()
     assert not known

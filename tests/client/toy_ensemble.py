@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 
 LONG_FRAMES = -1
-MODEL = """
+TELL_TIMEOUT, GIVE_UP = 0.0, -1.0
+"""Values of `f0_factor`: answer with the request's time-out in microseconds, answer that its deadline has passed."""
+PASSED = (
+    "in ensemble 'sifigan', the deadline of the request has passed: its timeout is 3 s, 2 of 118 windows were computed"
+)
+MODEL = (
+    f"""PASSED = {PASSED!r}"""
+    + """
 import time
 
 import numpy as np
@@ -24,12 +31,17 @@ class TritonPythonModel:
         time.sleep(max(int(tensors["seed"][0]), 0) / 1e3)
         if not (tensors["f0"].size and tensors["f0"][0] > 0):
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(f"f0 of {tensors['f0'].size} frames"))
+        if tensors["f0_factor"][0] == -1.0:
+            return pb_utils.InferenceResponse(error=pb_utils.TritonError(PASSED, pb_utils.TritonError.CANCELLED))
         value = tensors["f0"] * tensors["f0_factor"] + tensors["mcep"].sum(1) + tensors["bap"].sum(1)
+        if tensors["f0_factor"][0] == 0.0:
+            value = np.full(tensors["f0"].shape, float(request.timeout()))
         samples = np.repeat(value, 8 if tensors["seed"][0] < 0 else 4)
         outputs = {"waveform": samples.astype(np.float32), "pcm16": samples.astype(np.int16)}
         wanted = request.requested_output_names()
         return pb_utils.InferenceResponse([pb_utils.Tensor(name, outputs[name]) for name in wanted])
 """
+)
 CONFIG = """
 backend: "python"
 max_batch_size: 0

@@ -41,7 +41,7 @@ class Job:
     costs: Sequence[float]
     """What each of them costs, in any unit."""
     answer: Callable[[Exception | None], None]
-    """Called once, by a thread of the loop: when all is done, or with what went wrong."""
+    """Called once, by any thread: when all is done, or with what went wrong."""
     deadline: Deadline = field(default_factory=Deadline)
     taken: int = 0
     """Tasks that were begun."""
@@ -63,13 +63,17 @@ Batch = list[tuple[Job, Any]]
 
 
 class Loop:
-    """Two threads that take tasks of waiting jobs: one any task, one the single tasks that may run beside it."""
+    """Threads that take tasks of waiting jobs: one any task, another one the single tasks that may run beside it.
+
+    What computes many tasks in one call fills the machine with them: then there is no second thread.
+    """
 
     def __init__(self, compute: Callable[[Batch], None], batch: int = 1) -> None:
         """Start.
 
         Args:
-            compute: does tasks, each beside its job; of one job never two at a time, but for those of one call.
+            compute: does tasks, each beside its job; of one job never two at a time, but for those of one call. With
+                a `batch` of 1 two threads may call it at a time, otherwise never.
             batch: most tasks in one call: their costs are equal.
 
         """
@@ -81,7 +85,7 @@ class Loop:
         self._stopped = False
         self._threads = [
             threading.Thread(target=self._run, args=(beside,), name=f"loop-{beside}", daemon=True)
-            for beside in (False, True)
+            for beside in ((False, True) if batch == 1 else (False,))
         ]
         for thread in self._threads:
             thread.start()
@@ -94,7 +98,7 @@ class Loop:
                 self._waiting.append(job)
                 self._changed.notify_all()
                 return
-        job.answer(StoppedError("the server stops"))
+        _answer(job, StoppedError("the server stops"))
 
     @property
     def depth(self) -> int:
@@ -108,7 +112,7 @@ class Loop:
             left, self._waiting = self._waiting, []
             self._changed.notify_all()
         for job in left:
-            job.answer(StoppedError("the server stops"))
+            _answer(job, StoppedError("the server stops"))
         for thread in self._threads:
             thread.join()
 
@@ -144,7 +148,7 @@ class Loop:
                     self._changed.notify_all()
                     return
             error = StoppedError("the server stops")
-        job.answer(error)
+        _answer(job, error)
 
     def _next(self, beside: bool) -> Batch | None:
         """Wait for tasks that a thread may do; None when the loop has been closed."""
@@ -159,7 +163,7 @@ class Loop:
                     continue
                 stopped = self._stopped
             for job in late:
-                job.answer(job.deadline.error(job.progress))
+                _answer(job, job.deadline.error(job.progress))
             if batch:
                 return batch
             if stopped:
@@ -197,3 +201,11 @@ class Loop:
 def _end_of_turn(job: Job) -> float:
     """When the next task of a job would end, by the clock of the fair share; of equals the first one came first."""
     return job.share + job.costs[job.taken]
+
+
+def _answer(job: Job, error: Exception | None) -> None:
+    """Answer a job; where that fails, nobody can be told, and the others must still be served."""
+    try:
+        job.answer(error)
+    except Exception:
+        logger.exception("the answer of a request could not be sent")

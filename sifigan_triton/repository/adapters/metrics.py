@@ -11,25 +11,24 @@ import triton_python_backend_utils as pb_utils
 
 from .deadline import DeadlineError
 
+_ONE_AT_A_TIME = threading.Lock()
+"""Triton's metrics are not safe for threads: two at once crash the server."""
+
 
 class Counter:
-    """A family of counters, one for each set of labels; any thread may add to it.
-
-    Two threads at once in one of Triton's counters (2.51) end the whole server: they share its shared memory.
-    """
+    """A family of counters, one for each set of labels."""
 
     def __init__(self, args: dict[str, str], name: str, description: str) -> None:
         """Register the family; `args` are those that Triton gives to `initialize`."""
         self._labels = {"model": args["model_name"], "version": args["model_version"]}
         self._family = pb_utils.MetricFamily(name=name, description=description, kind=pb_utils.MetricFamily.COUNTER)
         self._metrics: dict[tuple[str, ...], Any] = {}
-        self._one_at_a_time = threading.Lock()
 
     def add(self, value: float, **labels: object) -> None:
         """Add to the counter with further labels."""
         texts = {key: str(label) for key, label in labels.items()}
         key = tuple(texts.values())
-        with self._one_at_a_time:
+        with _ONE_AT_A_TIME:
             if key not in self._metrics:
                 self._metrics[key] = self._family.Metric(labels={**self._labels, **texts})
             self._metrics[key].increment(value)

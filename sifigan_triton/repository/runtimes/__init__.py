@@ -30,7 +30,7 @@ class Engine(Protocol):
         """Load the engine of a folder; the inputs' dimensions are without the batch axis, -1: any size."""
 
     def run(self, windows: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
-        """Compute at most `batch` windows: float32 (n, 1, samples)."""
+        """Compute at most `batch` windows: float32 (n, 1, samples). Two threads may call it at a time if that is 1."""
 
 
 def runtime_file(runtime: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,10 @@ class Engine:
             "ENABLE_CPU_PINNING": False,
         }
         self._infer = core.compile_model(model, "CPU", properties).create_infer_request()
+        self._alone = threading.Lock()  # an infer request computes for one thread at a time, another one's call fails
 
     def run(self, windows: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
         """Compute one window."""
-        waveform: npt.NDArray[np.float32] = self._infer.infer(dict(windows))[0].copy()
+        with self._alone:
+            waveform: npt.NDArray[np.float32] = self._infer.infer(dict(windows))[0].copy()
         return waveform

@@ -98,8 +98,10 @@ class SizedEngine:
             parts = tuple(Part(window, 0, 0, frames) for window in range(count))
             return Work(windows, np.zeros((count, 1, samples), np.float32), parts)
         found = []
+        # A stranger's bounds may be at the ends of int32; no further than `preprocess` sends them, no sum overflows.
+        seen = self._window + 2 * self._halo
+        windows = {**windows, BOUNDS: windows[BOUNDS].clip(-seen, 2 * seen)}
         for window in range(count):
-            # int(): bounds are int32, and a stranger's may be at its ends
             wanted = min(max(int(windows[BOUNDS][window, 1]) - self._halo, 0), self._window)
             first = 0
             for frames in self._cover(wanted):
