@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from benchmarks.tracks import track_request
