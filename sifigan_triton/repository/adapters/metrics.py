@@ -18,20 +18,30 @@ _ONE_AT_A_TIME = threading.Lock()
 class Counter:
     """A family of counters, one for each set of labels."""
 
-    def __init__(self, args: dict[str, str], name: str, description: str) -> None:
-        """Register the family; `args` are those that Triton gives to `initialize`."""
+    def __init__(self, args: dict[str, str], name: str, description: str, *further: str) -> None:
+        """Register the family.
+
+        Args:
+            args: those that Triton gives to `initialize`.
+            name: name of the metric.
+            description: what it counts.
+            further: names of labels beside model and version; without any it stands on the page from the start, at 0.
+
+        """
         self._labels = {"model": args["model_name"], "version": args["model_version"]}
         self._family = pb_utils.MetricFamily(name=name, description=description, kind=pb_utils.MetricFamily.COUNTER)
+        self._further = further
         self._metrics: dict[tuple[str, ...], Any] = {}
+        if not further:
+            self.add(0)
 
-    def add(self, value: float, **labels: object) -> None:
-        """Add to the counter with further labels."""
-        texts = {key: str(label) for key, label in labels.items()}
-        key = tuple(texts.values())
+    def add(self, value: float, *further: str) -> None:
+        """Add to the counter with these values of the further labels."""
         with _ONE_AT_A_TIME:
-            if key not in self._metrics:
-                self._metrics[key] = self._family.Metric(labels={**self._labels, **texts})
-            self._metrics[key].increment(value)
+            if further not in self._metrics:
+                labels = dict(zip(self._further, further, strict=True))
+                self._metrics[further] = self._family.Metric(labels={**self._labels, **labels})
+            self._metrics[further].increment(value)
 
 
 def expired_counter(args: dict[str, str]) -> Counter:
@@ -83,13 +93,15 @@ class WindowMetrics:
 
     def __init__(self, args: dict[str, str]) -> None:
         """Register the families."""
-        self._windows = Counter(args, "sifigan_engine_windows_total", "Windows computed, by the frames that they yield")
+        self._windows = Counter(
+            args, "sifigan_engine_windows_total", "Windows computed, by the frames that they yield", "frames"
+        )
         self._late = Counter(
             args, "sifigan_engine_late_windows_total", "Windows that were done after the deadline of their request"
         )
 
     def count(self, frames: int, late: bool) -> None:
         """Count a window that has been computed."""
-        self._windows.add(1, frames=frames)
+        self._windows.add(1, str(frames))
         if late:
             self._late.add(1)
