@@ -30,13 +30,12 @@ def test_a_short_job_is_served_next(machine: Machine) -> None:
     assert [machine.turn() for _ in range(5)] == ["short", *["long"] * 4]
 
 
-def test_equal_jobs_take_turns(machine: Machine) -> None:
+def test_equal_jobs_come_one_behind_the_other(machine: Machine) -> None:
     machine.submit("a", *[10.0] * 6)
     running = machine.begun()
     machine.submit("b", *[10.0] * 6)
     running.ended.set()
-    turns = ["a", *(machine.turn() for _ in range(11))]
-    assert all(abs(turns[:count].count("a") - turns[:count].count("b")) <= 1 for count in range(13))
+    assert [machine.turn() for _ in range(11)] == [*["a"] * 5, *["b"] * 6]
 
 
 @pytest.mark.parametrize("streams", [1, 3])
@@ -53,8 +52,7 @@ def test_an_endless_stream_of_short_jobs_starves_nobody(machine: Machine, stream
         if kind == "short":
             machine.submit(f"short {streams + turn}", 6.0)  # as many wait as before
     running.ended.set()
-    assert spent["long"] * streams >= spent["short"] - 10.0 * streams
-    assert spent["short"] >= (spent["long"] - 10.0) * streams - 10.0 * streams
+    assert abs(spent["long"] - spent["short"]) <= 2 * 10.0  # half of the work is the oldest one's
 
 
 def test_a_single_task_runs_beside_one_that_costs_twice_as_much(machine: Machine) -> None:
@@ -89,7 +87,7 @@ def test_equal_tasks_of_several_jobs_go_together() -> None:
     with Machine(batch=4) as machine:
         machine.submit("first", 9.0)
         running = machine.begun()
-        for name, count in (("a", 3), ("b", 1), ("c", 3)):
+        for name, count in (("a", 1), ("b", 1), ("c", 5)):
             machine.submit(name, *[5.0] * count)
         machine.submit("costly", 7.0)
         running.ended.set()
@@ -98,11 +96,11 @@ def test_equal_tasks_of_several_jobs_go_together() -> None:
             calls[-1].ended.set()
             calls.append(machine.begun())
         calls[-1].ended.set()
-        assert len(calls[0].tasks) >= 3
+        assert len(calls[0].tasks) == 4
         assert set(calls[0].names) == {"a", "b", "c"}
         assert all(len(call.tasks) <= 4 and ("costly" not in call.names or len(call.tasks) == 1) for call in calls)
         done = sorted(task for call in calls for task in call.tasks)
-        assert done == [*(("a", i) for i in range(3)), ("b", 0), *(("c", i) for i in range(3)), ("costly", 0)]
+        assert done == [("a", 0), ("b", 0), *(("c", i) for i in range(5)), ("costly", 0)]
 
 
 def test_what_computes_batches_is_called_by_one_thread() -> None:

@@ -1,17 +1,17 @@
 """The loop in which a model does the work of many requests: fair, within their deadlines, in threads of its own.
 
-Requests take turns task by task, by weighted fair queueing: each has an equal share of the machine while it waits, so
-that a short request is not stretched by long ones and a long one is never starved. A task is never interrupted. So a
-request of a single task may run beside a task that costs at least twice as much, in a second thread: it would wait
-longer for the end of that task than it takes itself.
+Half of the work goes to the request that is nearest to its end, the other half to the one that has waited longest. So a
+short request is not stretched by long ones, a long one always moves on, however many short ones come, and requests of
+one length are answered one behind the other instead of all late. A task is never interrupted. So a request of a single
+task may run beside a task that costs at least twice as much, in a second thread: it would wait longer for the end of
+that task than it takes itself.
 
 Pure Python, without Triton: staged beside `model.py`.
-
-Source of the order: Demers, Keshav, Shenker, Analysis and Simulation of a Fair Queueing Algorithm, 1989.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -45,13 +45,18 @@ class Job:
     deadline: Deadline = field(default_factory=Deadline)
     taken: int = 0
     """Tasks that were begun."""
-    share: float = 0.0
-    """When its next task begins, by the clock of the fair share."""
+    number: int = 0
+    """Place in the order of arrival."""
 
     @property
     def progress(self) -> str:
         """How far the work went, in words."""
         return f"{self.taken} of {len(self.tasks)} windows were computed" if self.taken else "nothing was computed"
+
+    @property
+    def left(self) -> float:
+        """What is left of it costs so much."""
+        return sum(self.costs[self.taken :])
 
     @property
     def is_short(self) -> bool:
@@ -80,7 +85,8 @@ class Loop:
         self._compute, self._batch = compute, batch
         self._changed = threading.Condition()
         self._waiting: list[Job] = []
-        self._clock = 0.0  # of the fair share: how much a job that waits all the time has got
+        self._numbers = itertools.count()
+        self._owed = 0.0  # work that the oldest job has still to get, against that nearest to its end
         self._running = 0.0  # cost of what the first thread does
         self._stopped = False
         self._threads = [
@@ -94,7 +100,7 @@ class Loop:
         """Let a job wait for its turn."""
         with self._changed:
             if not self._stopped:
-                job.share = self._clock
+                job.number = next(self._numbers)
                 self._waiting.append(job)
                 self._changed.notify_all()
                 return
@@ -172,35 +178,40 @@ class Loop:
     def _pick(self, beside: bool) -> Batch:
         """Take the tasks whose turn it is: as many of equal cost as go together."""
         batch: Batch = []
-        waiting = [job for job in self._waiting if not beside or self._may_run_beside(job)]
-        active, costs = len(self._waiting), set[float]()
-        while waiting and len(batch) < (1 if beside else self._batch):
-            job = min(waiting, key=_end_of_turn)
-            cost = job.costs[job.taken]
-            if costs | {cost} != {cost}:
-                break
-            costs.add(cost)
-            batch.append((job, job.tasks[job.taken]))
-            job.taken += 1
-            job.share += cost
-            self._clock += cost / active
-            if job.taken == len(job.tasks):
-                waiting.remove(job)
+        cost = 0.0
+        for job in self._in_order(beside):
+            while len(batch) < self._batch and job.taken < len(job.tasks):
+                if batch and job.costs[job.taken] != cost:
+                    break
+                cost = job.costs[job.taken]
+                batch.append((job, job.tasks[job.taken]))
+                job.taken += 1
+                self._owed += cost * self._side
         for job in {job for job, _ in batch}:
             self._waiting.remove(job)
         if not beside:
-            self._running = max(costs, default=0.0)
+            self._running = cost
             if batch:
                 self._changed.notify_all()  # what is short may now run beside it
         return batch
 
+    def _in_order(self, beside: bool) -> list[Job]:
+        """Return the jobs of which a thread may do tasks, in the order of their turns."""
+        able = [job for job in self._waiting if not beside or self._may_run_beside(job)]
+        jobs = sorted(able, key=lambda job: (job.left, job.number))
+        oldest = min(self._waiting, key=lambda job: job.number, default=None)
+        if not jobs or jobs[0] is oldest:
+            self._side = 0
+        elif self._owed > 0.0 and oldest in jobs:
+            self._side = -1
+            jobs.remove(oldest)
+            jobs.insert(0, oldest)
+        else:
+            self._side = 1
+        return jobs
+
     def _may_run_beside(self, job: Job) -> bool:
         return job.is_short and job.costs[0] * BESIDE <= self._running
-
-
-def _end_of_turn(job: Job) -> float:
-    """When the next task of a job would end, by the clock of the fair share; of equals the first one came first."""
-    return job.share + job.costs[job.taken]
 
 
 def _answer(job: Job, error: Exception | None) -> None:
