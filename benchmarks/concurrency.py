@@ -1,4 +1,4 @@
-"""Table: what requests of mixed lengths wait for each other, under the ways in which Triton can run an engine on a CPU.
+"""Table: what requests of mixed lengths wait for each other, with one and with two processes of a CPU engine.
 
     python -m benchmarks.concurrency [--real] [--seconds 12] [--load 0.6]
 
@@ -40,6 +40,8 @@ import fcntl, time
 import numpy as np
 
 class Engine:
+    sized, batch = False, 1
+
     def __init__(self, folder, precision, inputs):
         self.processor = open(folder / "processor", "w")
 
@@ -54,13 +56,12 @@ class Engine:
 
 @dataclass
 class Run:
-    """Latencies of one loop, and what the server's statistics say of the engine."""
+    """Latencies of one loop, and how many windows the engine counted."""
 
     kinds: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     elapsed: float = 0.0
     windows: int = 0
-    executions: int = 0
 
     def row(self) -> str:
         """Return the cells of the table."""
@@ -69,7 +70,7 @@ class Run:
         p50, p99 = np.percentile(values, [50, 99])
         cells = [f"{len(values) / self.elapsed:.1f}", f"{values.mean():.0f}", f"{p50:.0f}", f"{p99:.0f}"]
         cells += [f"{p99 / p50:.1f}", f"{short.mean():.0f}", f"{np.percentile(short, 99):.0f}"]
-        return " | ".join([*cells, str(len(values)), str(self.windows), str(self.executions)])
+        return " | ".join([*cells, str(len(values)), str(self.windows)])
 
 
 class Load:
@@ -128,22 +129,18 @@ class Load:
         return Run(kinds, [future.result() for future in futures], float(at[-1] - at[0]))
 
 
-def configure(repository: Path, processes: int, batches: bool) -> None:
+def configure(repository: Path, processes: int) -> None:
     """Change how Triton runs the engine."""
     file = repository / ENGINE.model / "config.pbtxt"
     config: Any = text_format.Parse(file.read_text(encoding="utf-8"), pb.ModelConfig())
     config.instance_group[0].count = processes
-    config.ClearField("dynamic_batching")
-    if batches:
-        config.dynamic_batching.SetInParent()
     file.write_text(text_format.MessageToString(config), encoding="utf-8")
 
 
-def engine_counts(url: str) -> npt.NDArray[np.int64]:
-    """Return windows and executions of the engine since the server's start."""
-    with SifiganClient(f"grpc://{url}") as client:
-        entries = client._client.get_inference_statistics(ENGINE.model).model_stats
-    return np.array([[entry.inference_count, entry.execution_count] for entry in entries])[0]
+def windows_of(server: TritonServer) -> int:
+    """Return the windows that the engine has computed since the server's start."""
+    with SifiganClient(server.http_url) as client:
+        return client.steps(server.metrics_url)[ENGINE.model].inferences
 
 
 def main() -> None:
@@ -153,25 +150,22 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=12.0, help="of the closed loop")
     parser.add_argument("--load", type=float, default=0.6, help="of the open loop, in the stand-in's rate")
     args = parser.parse_args()
-    print(
-        "| processes | batches | loop | requests/s | mean ms | p50 | p99 | p99/p50 | short, mean | short, p99 ", end=""
-    )
-    print("| requests | windows | executions |")
-    print(f"| ---: | --- | --- {'| ---: ' * 10}|")
+    print("| processes | loop | requests/s | mean ms | p50 | p99 | p99/p50 | short, mean | short, p99 ", end="")
+    print("| requests | windows |")
+    print(f"| ---: | --- {'| ---: ' * 9}|")
     with tempfile.TemporaryDirectory() as folder:
         repository = build_small_repository(Path(folder))
         if not args.real:
             (repository / ENGINE.model / "1" / "runtime.py").write_text(STAND_IN, encoding="utf-8")
-        for processes, batches in ((1, False), (1, True), (2, False), (2, True)):
-            configure(repository, processes, batches)
+        for processes in (1, 2):
+            configure(repository, processes)
             with TritonServer(repository, http_port=0, grpc_port=0, metrics_port=0, models=("sifigan",)) as server:
                 load = Load(server.grpc_url)
                 for loop in ("closed", "open"):
-                    before = engine_counts(server.grpc_url)
+                    before = windows_of(server)
                     run = load.closed(args.seconds) if loop == "closed" else load.open(args.load)
-                    time.sleep(0.5)  # an answer leaves before it is counted
-                    run.windows, run.executions = engine_counts(server.grpc_url) - before
-                    print(f"| {processes} | {'yes' if batches else 'no'} | {loop} | {run.row()} |", flush=True)
+                    run.windows = windows_of(server) - before
+                    print(f"| {processes} | {loop} | {run.row()} |", flush=True)
 
 
 if __name__ == "__main__":

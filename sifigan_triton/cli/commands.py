@@ -174,7 +174,8 @@ def demo(args: argparse.Namespace) -> None:
     voice = Voice.load(servable.first_step() / "voice.json")
     print(f"starting Triton on {args.model_repository} ...", flush=True)
     with private_server(servable) as server, SifiganClient(server.http_url) as client:
-        rows = run_demo(client, args.recording, voice, args.output, args.f0_factor or [1.0, 1.26])
+        factors = args.f0_factor or [1.0, 1.26]
+        rows = run_demo(client, args.recording, voice, args.output, factors, server.metrics_url)
     print(format_rows(rows))
 
 

@@ -56,6 +56,7 @@ def run_demo(
     voice: Voice,
     output: Path,
     f0_factors: Sequence[float],
+    metrics_url: str,
 ) -> list[DemoRow]:
     """Analyse a recording, synthesise it at each factor and write `<name>_x<factor>.wav` and `.png` into `output`.
 
@@ -65,6 +66,7 @@ def run_demo(
         voice: the constants of the voice that is served.
         output: folder to write to, made if absent.
         f0_factors: factors on F0.
+        metrics_url: address of the server's metrics.
 
     """
     started = time.perf_counter()
@@ -76,10 +78,10 @@ def run_demo(
     for factor in f0_factors:
         name = f"{recording.stem}_x{factor:.2f}"
         wav, picture = output / f"{name}.wav", output / f"{name}.png"
-        before, started = client.steps(), time.perf_counter()
+        before, started = client.steps(metrics_url), time.perf_counter()
         pcm16 = client.synthesize_pcm16(features.f0, features.mcep, features.bap, factor)
         seconds = {"request": time.perf_counter() - started}
-        done = {name: step - before[name] for name, step in client.steps().items()}
+        done = {name: step - before[name] for name, step in client.steps(metrics_url).items()}
         write_audio(wav, pcm16, features.sample_rate)
         title = f"{recording.stem}, f0_factor {factor:g}, voice {voice.name}"
         plot_synthesis(picture, pcm16, features.sample_rate, features.f0 * factor, features.frame_period_ms, title)

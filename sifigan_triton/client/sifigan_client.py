@@ -16,6 +16,7 @@ from sifigan_triton.client.deadline import Deadline, check_timeout
 from sifigan_triton.client.errors import ServerUnavailableError, SynthesisError
 from sifigan_triton.client.features import explain_refusal, request_tensors
 from sifigan_triton.client.http_transport import HttpTransport
+from sifigan_triton.client.own_counts import read_page, with_own_counts
 from sifigan_triton.client.shared_memory import SharedMemoryKind
 from sifigan_triton.client.shared_requests import SharedRequests
 from sifigan_triton.client.step_statistics import StepStatistics
@@ -119,17 +120,23 @@ class SifiganClient:
         pcm16: npt.NDArray[np.int16] = self._infer("pcm16", f0, mcep, bap, f0_factor, seed, repair, timeout_s)
         return pcm16
 
-    def steps(self) -> dict[str, StepStatistics]:
+    def steps(self, metrics_url: str | None = None) -> dict[str, StepStatistics]:
         """Return what each model has done since the server started, by model name.
 
+        Args:
+            metrics_url: `host:port` of the server's metrics, where `preprocess` and the engines in Python models count
+                their times and windows; without it their times are only what it took to accept the requests.
+
         Raises:
+            ValueError: if `metrics_url` is no address.
             ServerUnavailableError: if no server answers, or the client has been closed.
             SynthesisTimeoutError: if the answer takes longer than `timeout_s`.
 
         """
         deadline = Deadline(self.timeout_s)
         with self._request(deadline):
-            return self._transport.statistics(deadline)
+            steps = self._transport.statistics(deadline)
+            return steps if metrics_url is None else with_own_counts(steps, read_page(metrics_url, deadline))
 
     def close(self) -> None:
         """Wait for the requests of other threads, close the connection, and give shared memory back.

@@ -1,4 +1,4 @@
-"""What the models of a server have done, read from Triton's statistics."""
+"""What the models of a server have done, as Triton's statistics tell it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ class StepStatistics:
     requests: int = 0
     """Requests answered."""
     executions: int = 0
-    """Calls of the model; fewer than `requests` where requests are batched."""
+    """Calls of the model; fewer than `requests` where requests are batched, 0 where the model counts itself."""
     queue_s: float = 0.0
     """Time that requests waited in the queue."""
     copy_s: float = 0.0
     """Time spent gathering inputs and handing out outputs."""
+    frames: int = 0
+    """Frames that a static engine yielded, where it counts itself."""
 
     @classmethod
     def parse(cls, entry: dict[str, Any]) -> StepStatistics:

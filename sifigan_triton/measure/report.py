@@ -46,7 +46,7 @@ COLUMNS: dict[str, Callable[[Row], str]] = {
     "engine": lambda row: _times(row, "engine"),
     "postprocess": lambda row: _times(row, "postprocess"),
     "outside": lambda row: "" if row.outside_engine is None else f"{100.0 * row.outside_engine:.1f} %",
-    "batch": lambda row: f"{row.parts['engine'].batch:.2f}" if "engine" in row.parts else "",
+    "batch": lambda row: _batch(row),
     "waste": lambda row: "" if row.computed_per_asked is None else f"{row.computed_per_asked:.2f}",
     "CPU s/s": lambda row: f"{row.cpu_per_audio_second:.2f}" if row.steps else "",
     "MiB": lambda row: f"{row.memory_bytes / 2**20:.0f}" if row.steps else "",
@@ -99,6 +99,11 @@ def format_table(rows: Sequence[Row]) -> str:
 def _times(row: Row, part: str) -> str:
     step = row.parts.get(part)
     return "" if step is None else f"{step.queue_ms:.1f}+{step.compute_ms:.1f}"
+
+
+def _batch(row: Row) -> str:
+    engine = row.parts.get("engine")
+    return "" if engine is None or engine.batch is None else f"{engine.batch:.2f}"
 
 
 def draw_chart(path: Path, rows: Sequence[Row]) -> None:

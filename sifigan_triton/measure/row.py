@@ -99,8 +99,8 @@ class StepTime:
     queue_ms: float
     compute_ms: float
     """Gathering of inputs and handing out of outputs included."""
-    batch: float
-    """Requests in a call of the model."""
+    batch: float | None
+    """Requests in a call of the model; None where the model counts itself: it may compute parts of several at once."""
 
 
 class Row:
@@ -166,7 +166,8 @@ class Row:
             requests = sum(step.requests for step in done)
             queue_ms = 1e3 * sum(step.queue_s for step in done) / requests
             compute_ms = 1e3 * sum(step.seconds + step.copy_s for step in done) / requests
-            times[name] = StepTime(queue_ms, compute_ms, requests / max(sum(step.executions for step in done), 1))
+            executions = sum(step.executions for step in done)
+            times[name] = StepTime(queue_ms, compute_ms, requests / executions if executions else None)
         return times
 
     @property
@@ -186,11 +187,13 @@ class Row:
     @property
     def computed_per_asked(self) -> float | None:
         """Frames that the engine yielded for one that was asked for, by the server's own count."""
-        done = [s.inferences for one in self._slices for name, s in one.steps.items() if part_of(name) == "engine"]
-        if not any(done):
+        done = [step for one in self._slices for name, step in one.steps.items() if part_of(name) == "engine"]
+        if not any(step.inferences for step in done):
             return None
-        frames = sum(one.frames for one in self._slices)
-        return 1.0 if self._window is None else sum(done) * self._window / frames
+        if self._window is None:
+            return 1.0
+        computed = sum(step.frames or step.inferences * self._window for step in done)
+        return computed / sum(one.frames for one in self._slices)
 
     @property
     def cpu_per_audio_second(self) -> float:

@@ -104,20 +104,19 @@ class Bench:
         if case.protocol == IN_PROCESS:
             return Slice(tuple(self._engines[case.model].run(case.workload.requests, count)), {}, 0.0, 0)
         with SifiganClient(self._server.http_url) as observer:
-            before, cpu_s = observer.steps(), self._group.cpu_s()
+            before, cpu_s = observer.steps(self._server.metrics_url), self._group.cpu_s()
             samples = self._load(case, count, self._schedule.seed + number)
             cpu_s = self._group.cpu_s() - cpu_s
             steps = self._steps(observer, before, case.model, len(samples))
         return Slice(tuple(samples), steps, cpu_s, self._group.memory_bytes())
 
-    @staticmethod
     def _steps(
-        observer: SifiganClient, before: Mapping[str, StepStatistics], model: str, requests: int
+        self, observer: SifiganClient, before: Mapping[str, StepStatistics], model: str, requests: int
     ) -> dict[str, StepStatistics]:
         """Return what the models of an ensemble have done; the server counts a request a little after its answer."""
         give_up = time.monotonic() + STATISTICS_S
         while True:
-            done = {name: step - before[name] for name, step in observer.steps().items()}
+            done = {name: step - before[name] for name, step in observer.steps(self._server.metrics_url).items()}
             if done[model].requests >= requests or time.monotonic() > give_up:
                 return {name: step for name, step in done.items() if step.requests and name != model}
             time.sleep(0.02)

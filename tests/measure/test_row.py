@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sifigan_triton.client.step_statistics import StepStatistics
 from sifigan_triton.measure.load import Sample
-from sifigan_triton.measure.row import IN_PROCESS, Case, Row, Slice, Spread, part_of
+from sifigan_triton.measure.report import format_table
+from sifigan_triton.measure.row import IN_PROCESS, Case, Row, Slice, Spread, StepTime, part_of
 from sifigan_triton.measure.workload import Workload
 from sifigan_triton.repository.engine_kinds import ENGINES
 
@@ -59,6 +61,17 @@ def test_figures_of_a_row() -> None:
     assert row.computed_per_asked == pytest.approx(2 * 128 / 200)
     assert row.cpu_per_audio_second == pytest.approx(0.5)
     assert row.memory_bytes == 3 << 20
+
+
+def test_engine_that_counts_itself() -> None:
+    """It tells frames by the sizes of its windows, and no calls."""
+    own = StepStatistics(inferences=3, seconds=0.6, requests=2, queue_s=0.2, frames=2 * 128 + 64)
+    one = replace(one_slice(0.5, count=2), steps={KIND.model: own})
+    row = Row(Case(KIND.ensemble, WORKLOAD, "grpc"), [one], None, 0.005, 128)
+    assert row.computed_per_asked == pytest.approx((2 * 128 + 64) / 400)
+    assert row.steps == {KIND.model: StepTime(pytest.approx(100.0), pytest.approx(300.0), None)}
+    assert row.outside_engine == pytest.approx(0.2)
+    assert "batch" not in format_table([row]).splitlines()[0]
 
 
 def test_dynamic_engine_wastes_nothing() -> None:

@@ -2,16 +2,15 @@
 
 import json
 import logging
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import triton_python_backend_utils as pb_utils
 
-from .deadline import Deadline, DeadlineError
+from .deadline import Deadline
 from .loop import Job, Loop
-from .metrics import EngineMetrics
+from .metrics import RequestMetrics, Spent, WindowMetrics, computing
 from .responses import refusal, response, send
 from .runtime import Engine
 from .sized_engine import SizedEngine
@@ -36,7 +35,7 @@ class TritonPythonModel:
             {name: dims[name] for name in self.inputs},
             dims[self.output][-1],
         )
-        self.metrics = EngineMetrics(args)
+        self.metrics, self.windows = RequestMetrics(args), WindowMetrics(args)
         self.loop = Loop(self._compute, self.engine.batch)
 
     def execute(self, requests: list[Any]) -> list[None]:
@@ -50,18 +49,16 @@ class TritonPythonModel:
         self.loop.close()
 
     def _take(self, request: Any) -> None:
-        began = time.monotonic()
-        sender = request.get_response_sender()
+        spent, sender = Spent(), request.get_response_sender()
         try:
             windows = {name: pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in self.inputs}
             work = self.engine.work(windows)
             until = pb_utils.get_input_tensor_by_name(request, DEADLINE)
             deadline = Deadline.after(request.timeout()) if until is None else Deadline(int(until.as_numpy()[0, 0]))
         except Exception as error:  # noqa: BLE001 - one bad request fails alone, whatever is wrong with it
-            send(sender, refusal(error))
+            self._answer(sender, None, spent, error)
             return
-        spent = [0.0]
-        answer = partial(self._answer, sender, work, spent, began)
+        answer = partial(self._answer, sender, work, spent)
         job = Job((work, spent), work.parts, [part.cost for part in work.parts], answer, deadline)
         if work.parts:
             self.loop.submit(job)
@@ -69,19 +66,11 @@ class TritonPythonModel:
             answer(None)
 
     def _compute(self, batch: list[tuple[Job, Any]]) -> None:
-        began = time.monotonic()
-        self.engine.compute([(job.work[0], part) for job, part in batch])
-        seconds = (time.monotonic() - began) / len(batch)
+        with computing([job.work[1] for job, _ in batch]):
+            self.engine.compute([(job.work[0], part) for job, part in batch])
         for job, part in batch:
-            job.work[1][0] += seconds
-            self.metrics.windows.add(1, frames=part.frames)
-            if job.deadline.has_passed:
-                self.metrics.late.add(1)
+            self.windows.count(part.frames, job.deadline.has_passed)
 
-    def _answer(self, sender: Any, work: Any, spent: list[float], began: float, error: Exception | None) -> None:
-        self.metrics.requests.add(1)
-        self.metrics.compute.add(spent[0])
-        self.metrics.wait.add(max(time.monotonic() - began - spent[0], 0.0))
-        if isinstance(error, DeadlineError):
-            self.metrics.expired.add(1)
+    def _answer(self, sender: Any, work: Any, spent: Spent, error: Exception | None) -> None:
+        self.metrics.count(spent, error)
         send(sender, response({self.output: work.waveform}) if error is None else refusal(error))

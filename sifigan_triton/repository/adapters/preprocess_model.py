@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from .deadline import Deadline, DeadlineError
+from .deadline import Deadline
 from .loop import Job, Loop
-from .metrics import Counter, expired_counter
+from .metrics import Counter, RequestMetrics, Spent, computing
 from .preprocess import Repair, Settings, Voice, interface_of
 from .preprocess.names import BOUNDS, DEADLINE
 from .preprocess.voice import VOICE_FILE
@@ -28,7 +28,7 @@ class TritonPythonModel:
         self.interface = interface_of([tensor["name"] for tensor in config["input"]])
         self.outputs = [tensor["name"] for tensor in config["output"]]
         self.name = args["model_name"]
-        self.expired = expired_counter(args)
+        self.metrics = RequestMetrics(args)
         self.repaired = Counter(
             args,
             "sifigan_repaired_frames_total",
@@ -39,12 +39,12 @@ class TritonPythonModel:
     def execute(self, requests: list[Any]) -> list[None]:
         """Let each request wait for its turn: its deadline counts from here, and a short one passes a long one."""
         for request in requests:
-            sender, deadline = request.get_response_sender(), Deadline.after(request.timeout())
+            sender, deadline, spent = request.get_response_sender(), Deadline.after(request.timeout()), Spent()
             tensors = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
             size = float(sum(values.nbytes for values in tensors.values()))
             outputs: dict[str, Any] = {}
-            answer = partial(self._answer, sender, outputs)
-            self.loop.submit(Job((tensors, outputs), (deadline,), (size,), answer, deadline))
+            answer = partial(self._answer, sender, outputs, spent)
+            self.loop.submit(Job((tensors, outputs, spent), (deadline,), (size,), answer, deadline))
         return [None] * len(requests)
 
     def finalize(self) -> None:
@@ -53,14 +53,14 @@ class TritonPythonModel:
 
     def _compute(self, batch: list[tuple[Job, Any]]) -> None:
         ((job, deadline),) = batch
-        tensors, outputs = job.work
-        made = self.interface.outputs(tensors, self.settings, self._report)
-        until = np.full((len(made[BOUNDS]), 1), deadline.at_us, np.int64)
-        outputs.update({name: ({**made, DEADLINE: until})[name] for name in self.outputs})
+        tensors, outputs, spent = job.work
+        with computing([spent]):
+            made = self.interface.outputs(tensors, self.settings, self._report)
+            until = np.full((len(made[BOUNDS]), 1), deadline.at_us, np.int64)
+            outputs.update({name: ({**made, DEADLINE: until})[name] for name in self.outputs})
 
-    def _answer(self, sender: Any, outputs: dict[str, Any], error: Exception | None) -> None:
-        if isinstance(error, DeadlineError):
-            self.expired.add(1)
+    def _answer(self, sender: Any, outputs: dict[str, Any], spent: Spent, error: Exception | None) -> None:
+        self.metrics.count(spent, error)
         send(sender, response(outputs) if error is None else refusal(error))
 
     def _report(self, repair: Repair) -> None:
