@@ -205,9 +205,11 @@ class _Repository:
         file = next((version / known for known in ENGINE_FILES if (version / known).is_file()), None)
         if file is None:
             return f"it has a {MANIFEST_FILE} but no engine ({', '.join(ENGINE_FILES)}): {_REBUILD}"
-        for name, sha256 in {file.name: manifest["engine_sha256"], **manifest.get("smaller_windows", {})}.items():
-            if _sha256(version / name) != sha256:
-                return f"{name} is not the file that its manifest describes: {_REBUILD}"
+        for part, sha256 in {file.name: manifest["engine_sha256"], **manifest.get("smaller_windows", {})}.items():
+            if not (version / part).is_file():
+                return f"{part} is missing, which its manifest describes: {_REBUILD}"
+            if _sha256(version / part) != sha256:
+                return f"{part} is not the file that its manifest describes: {_REBUILD}"
         batch = _MAX_BATCH.search(self.configs[name])
         if batch and "max_batch_size" in manifest and int(batch[1]) > int(manifest["max_batch_size"]):
             return f"config.pbtxt allows batches of {batch[1]}, the plan takes {manifest['max_batch_size']}: {_REBUILD}"
