@@ -70,7 +70,10 @@ class TritonPythonModel:
 
     def _compute(self, batch: list[tuple[Job, Any]]) -> None:
         began = time.monotonic()
-        self.engine.compute([(job.work[0], part) for job, part in batch])
+        try:
+            self.engine.compute([(job.work[0], part) for job, part in batch])
+        except Exception as error:  # the runtimes' exceptions share no base class below it
+            raise RuntimeError(f"engine: {error}") from error
         seconds = (time.monotonic() - began) / len(batch)
         for job, part in batch:
             job.work[1][0] += seconds
