@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sifigan_triton.repository.engine_kinds import ENGINES
+from sifigan_triton.repository.servable import read_manifest
 
 ROOT = Path(__file__).parent.parent
 OPENVINO, BF16, ONNX = ENGINES["openvino-fp32"], ENGINES["openvino-bf16"], ENGINES["onnx-fp32"]
@@ -17,6 +18,17 @@ def contents(folder: Path) -> dict[str, bytes]:
     """Return every file below a folder."""
     files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
     return {name: path.read_bytes() for name, path in files.items()}
+
+
+def smaller_windows(folder: Path) -> list[str]:
+    """Return the files of the smaller windows that the OpenVINO engine of a repository is loaded with."""
+    names = read_manifest(folder / OPENVINO.model / "1")["smaller_windows"]
+    return sorted(names, key=lambda name: -int(name.split("/")[0]))
+
+
+def openvino_engines(folder: Path) -> list[str]:
+    """Return the text of the engine of each window, as `exports` logs them: the largest window's first."""
+    return [(folder / OPENVINO.model / "1" / name).read_text() for name in ("model.onnx", *smaller_windows(folder))]
 
 
 @contextmanager

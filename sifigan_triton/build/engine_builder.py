@@ -8,7 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sifigan_triton.build.gate import Utterance, edge_utterance, judge_engine, read_utterances
+from sifigan_triton.build.gate import (
+    Utterance,
+    edge_utterance,
+    judge_engine,
+    read_utterances,
+    smaller_window_utterances,
+)
 from sifigan_triton.build.mixed_precision import GroupNoise, fewest_to_keep, format_groups, measure_groups
 from sifigan_triton.build.options import AUTO, BuildError, BuildOptions
 from sifigan_triton.build.tensorrt.plan import build_plan
@@ -141,7 +147,10 @@ class EngineBuilder:
         logger.info("%s: making the engine ...", kind.model)
         facts = self.maker.make(kind, folder, keep)
         bounds = self.options.bounds_of(kind)
-        verdict = self._judge(kind, folder, [edge_utterance(self.maker.spec)], Bounds(snr=bounds.snr), seeded=True)
+        edges = [edge_utterance(self.maker.spec)]
+        if kind.runtime == "openvino":
+            edges += smaller_window_utterances(self.maker.spec)
+        verdict = self._judge(kind, folder, edges, Bounds(snr=bounds.snr), seeded=True)
         if kind.precision != "fp32" and self.options.gate_data:
             verdict = self._judge(kind, folder, self._gate_utterances(), bounds, seeded=False)
         logger.info(

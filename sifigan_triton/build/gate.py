@@ -23,6 +23,7 @@ from sifigan_triton.quality.pair import HOP_SIZE
 from sifigan_triton.repository.engine_kinds import EngineKind
 from sifigan_triton.repository.model_config import engine_output, window_tensors
 from sifigan_triton.repository.runtimes import load_engine
+from sifigan_triton.repository.runtimes.sized_engine import window_sizes
 
 logger = logging.getLogger(__name__)
 
@@ -73,11 +74,21 @@ def edge_utterance(spec: EngineSpec) -> Utterance:
 
     It has at least two windows, the last not full, an F0 that glides up from the engine's floor and seeded features.
     """
+    return _glide(spec, "glide from the floor", spec.window // 2 + 1)
+
+
+def smaller_window_utterances(spec: EngineSpec) -> list[Utterance]:
+    """Return, for each smaller window of an engine of several sizes, a synthetic utterance that ends with it."""
+    return [_glide(spec, f"glide, ends with {frames} frames", frames) for frames in window_sizes(spec.window)[1:]]
+
+
+def _glide(spec: EngineSpec, name: str, last: int) -> Utterance:
+    """Return an utterance of full windows and `last` frames in one more."""
     count = -(-SHORTEST_EDGES // spec.window)
-    frames = count * spec.window + spec.window // 2 + 1
+    frames = count * spec.window + last
     f0 = np.geomspace(spec.f0_floor, 4.0 * spec.f0_floor, frames).astype(np.float32)
     request = Request(f0, *seeded_features(spec.voice, frames))
-    return Utterance("glide from the floor", request.raised_to(spec.f0_floor), spec)
+    return Utterance(name, request.raised_to(spec.f0_floor), spec)
 
 
 def judge_engine(

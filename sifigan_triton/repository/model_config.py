@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tritonclient.grpc import model_config_pb2 as pb
 
@@ -49,7 +49,7 @@ def python_model(name: str, inputs: list[Tensor], outputs: list[Tensor]) -> pb.M
 
 def batched(tensors: list[Tensor]) -> list[Tensor]:
     """Put the window axis, which the engine sees as its batch axis, in front."""
-    return [Tensor(tensor.name, tensor.data_type, (-1, *tensor.dims)) for tensor in tensors]
+    return [replace(tensor, dims=(-1, *tensor.dims)) for tensor in tensors]
 
 
 def add_tensors(config: pb.ModelConfig, inputs: list[Tensor], outputs: list[Tensor]) -> None:

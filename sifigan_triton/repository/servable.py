@@ -206,6 +206,8 @@ class _Repository:
         if file is None:
             return f"it has a {MANIFEST_FILE} but no engine ({', '.join(ENGINE_FILES)}): {_REBUILD}"
         for part, sha256 in {file.name: manifest["engine_sha256"], **manifest.get("smaller_windows", {})}.items():
+            if not (version / part).is_file():
+                return f"{part} is missing, which its manifest describes: {_REBUILD}"
             if _sha256(version / part) != sha256:
                 return f"{part} is not the file that its manifest describes: {_REBUILD}"
         batch = _MAX_BATCH.search(self.configs[name])

@@ -52,9 +52,9 @@ def stage_model(folder: Path, plan: ModelPlan) -> Path:
     version.mkdir(parents=True, exist_ok=True)
     (folder / plan.name / "config.pbtxt").write_text(plan.config_text, encoding="utf-8")
     if plan.adapter is not None:
-        folder_of_adapters = Path(adapters.__path__[0])
-        shutil.copyfile(folder_of_adapters / plan.adapter, version / "model.py")
-        for file in folder_of_adapters.glob("[!_]*.py"):
+        sources = Path(adapters.__path__[0])
+        shutil.copyfile(sources / plan.adapter, version / "model.py")
+        for file in sources.glob("[!_]*.py"):  # what adapters share
             if not file.name.endswith("_model.py"):
                 shutil.copyfile(file, version / file.name)
     for package in plan.packages:

@@ -41,6 +41,7 @@ def test_rooms_that_make_and_judge_engines_are_in() -> None:
         "sifigan_triton/repository/runtimes/onnx_runtime.py",
         "sifigan_triton/repository/runtimes/pt_runtime.py",
         "sifigan_triton/repository/runtimes/trt_runtime.py",
+        "sifigan_triton/repository/runtimes/sized_engine.py",
     ],
 )
 def test_a_change_of_what_makes_or_judges_engines_counts(copy: Path, file: str) -> None:

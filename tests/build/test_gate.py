@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.tracks import DATA
-from sifigan_triton.build.gate import edge_utterance, read_utterances
+from sifigan_triton.build.gate import edge_utterance, read_utterances, smaller_window_utterances
 from sifigan_triton.build.model_repository import BuildOptions, GateError, build
 from sifigan_triton.network import export, generator
 from sifigan_triton.network.engine_spec import EngineSpec
@@ -98,6 +99,22 @@ def test_broken_engine_is_refused_and_the_previous_one_stays(
     assert leftovers(options.output) == []
 
 
+def test_every_smaller_window_of_an_engine_is_judged(options: BuildOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The glide of 128 + 65 frames ends with windows of 64 and 16: the one between them is run as well."""
+    original = export.export_cpu_onnx
+
+    def broken(spec: EngineSpec, *arguments: Any) -> None:
+        if spec.window == 32:
+            spec = replace(spec, generator=copy.deepcopy(spec.generator))
+            spec.generator.input_conv.weight.mul_(1.01)
+        original(spec, *arguments)
+
+    monkeypatch.setattr(export, "export_cpu_onnx", broken)
+    with pytest.raises(GateError, match=r"glide, ends with 32 frames: snr is \d+\.\d dB, expected at least 100 dB"):
+        build(replace(options, engines=(ENGINES["openvino-fp32"],), window=128))
+    assert contents(options.output) == {}
+
+
 def test_manifest_holds_the_figures(options: BuildOptions) -> None:
     build(options)
     manifest = read_manifest(options.output / FP16.model / "1")
@@ -148,6 +165,16 @@ def test_edge_utterance_reaches_the_floor_and_two_windows() -> None:
     assert utterance.windows(static=False).features.shape == (1, 43, utterance.f0.size)
     assert np.float32(spec.f0_floor) == utterance.f0[0]
     assert utterance.reference.shape == (utterance.f0.size * 120,)
+
+
+def test_smaller_windows_end_an_utterance_each() -> None:
+    spec = small_spec(*small_voice(), window=128)
+    wanted = []
+    for utterance in smaller_window_utterances(spec):
+        bounds = utterance.windows(static=True).bounds
+        assert bounds.shape == (2, 2)
+        wanted.append(bounds[-1, 1] - spec.settings.halo)
+    assert wanted == [64, 32, 16]
 
 
 def test_request_file_of_another_kind_is_named(tmp_path: Path) -> None:

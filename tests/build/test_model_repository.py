@@ -20,12 +20,12 @@ from sifigan_triton.build.model_repository import BuildError, BuildOptions, buil
 from sifigan_triton.network import export
 from sifigan_triton.quality import snr_db
 from sifigan_triton.repository.engine_kinds import ENGINES
-from sifigan_triton.repository.model_config import window_tensors
+from sifigan_triton.repository.model_config import engine_output, window_tensors
 from sifigan_triton.repository.runtimes import load_engine
 from sifigan_triton.repository.servable import find_servable, read_manifest
 from sifigan_triton.repository.tensorrt_plan import Gpu, Machine
 from sifigan_triton.voice.folder import load_voice, save_voice
-from tests.small_build import BF16, ONNX, OPENVINO, contents, leftovers, logged
+from tests.small_build import BF16, ONNX, OPENVINO, contents, leftovers, logged, openvino_engines
 from tests.small_voice import one_thread, random_features, run_generator, small_settings, small_voice
 
 
@@ -52,8 +52,12 @@ def real_build(tmp_path_factory: pytest.TempPathFactory) -> tuple[BuildOptions, 
 def test_build_writes_a_complete_repository(real_build: tuple[BuildOptions, list[str], list[Path]]) -> None:
     options, _, written = real_build
     files = set(contents(options.output))
-    names = ("model.onnx", "model.py", "runtime.py", "manifest.json")
+    names = ("model.onnx", "model.py", "runtime.py", "sized_engine.py", "loop.py", "manifest.json")
     engines = {f"{kind.model}/1/{name}" for kind in (OPENVINO, ONNX) for name in names}
+    onnx_files = {name for name in files if name.endswith("/model.onnx")}
+    assert onnx_files == {f"{OPENVINO.model}/1/{name}" for name in ("model.onnx", "16/model.onnx")} | {
+        f"{ONNX.model}/1/model.onnx"
+    }
     models = ("sifigan", "preprocess", "preprocess-dynamic", "postprocess")
     models += tuple(name for kind in (OPENVINO, ONNX) for name in (kind.model, kind.ensemble))
     assert files >= engines | {f"{model}/config.pbtxt" for model in models}
@@ -106,7 +110,8 @@ def test_built_repository_synthesises(real_build: tuple[BuildOptions, list[str],
     for kind in (OPENVINO, ONNX):
         windows = preprocess(f0, mcep, bap, settings if kind.static else replace(settings, dynamic=True))
         tensors = {tensor.name: list(tensor.dims) for tensor in window_tensors(settings, kind.static)}
-        engine = load_engine(kind.runtime, options.output / kind.model / "1", kind.precision, tensors)
+        samples = engine_output(settings, kind.static).dims[-1]
+        engine = load_engine(kind.runtime, options.output / kind.model / "1", kind.precision, tensors, samples)
         waveform = merge(engine.run({name: getattr(windows, name) for name in tensors}), 100 * voice.hop_size)
         assert snr_db(reference, waveform) >= 100.0
 
@@ -126,22 +131,23 @@ def test_second_build_writes_nothing(
 @pytest.mark.parametrize(
     ("change", "exported"),
     [
-        pytest.param({"window": 48}, True, id="window"),
-        pytest.param({"f0_floor": 300.0}, True, id="floor"),
-        pytest.param({"max_batch_size": 64}, False, id="max-batch"),
-        pytest.param({"engines": (OPENVINO, ONNX)}, True, id="another-engine"),
-        pytest.param({"engines": (ONNX,)}, True, id="other-engine"),
-        pytest.param({"bounds": {"snr": 45.0}}, False, id="bound-of-fp16-only"),
+        pytest.param({"window": 48}, 2, id="window"),
+        pytest.param({"f0_floor": 300.0}, 2, id="floor"),
+        pytest.param({"max_batch_size": 64}, 0, id="max-batch"),
+        pytest.param({"engines": (OPENVINO, ONNX)}, 1, id="another-engine"),
+        pytest.param({"engines": (ONNX,)}, 1, id="other-engine"),
+        pytest.param({"bounds": {"snr": 45.0}}, 0, id="bound-of-fp16-only"),
     ],
 )
 def test_only_what_matters_is_exported_again(
-    options: BuildOptions, exports: list[str], change: dict[str, Any], exported: bool
+    options: BuildOptions, exports: list[str], change: dict[str, Any], exported: int
 ) -> None:
+    """Each window of an OpenVINO engine is exported on its own."""
     build(options)
-    assert len(exports) == 1
+    assert len(exports) == 2
     written = build(replace(options, **change))
     assert (written == []) is ("bounds" in change)
-    assert len(exports) == 1 + exported
+    assert len(exports) == 2 + exported
 
 
 def test_other_weights_are_exported_again(options: BuildOptions, exports: list[str]) -> None:
@@ -150,21 +156,25 @@ def test_other_weights_are_exported_again(options: BuildOptions, exports: list[s
     generator.input_conv.weight.mul_(1.5)
     save_voice(options.voice, voice, generator, "# Card\n")
     build(options)
-    assert len(set(exports)) == 2
-    assert (options.output / OPENVINO.model / "1" / "model.onnx").read_text() == exports[-1]
+    assert len(set(exports)) == 4
+    assert openvino_engines(options.output) == exports[-2:]
 
 
-@pytest.mark.parametrize("damage", ["removed", "truncated", "no-manifest"])
-def test_damaged_engine_is_built_again(options: BuildOptions, exports: list[str], damage: str) -> None:
+@pytest.mark.parametrize("file", ["model.onnx", "16/model.onnx"], ids=["window", "smaller-window"])
+@pytest.mark.parametrize("damage", ["removed", "truncated", "altered", "no-manifest"])
+def test_damaged_engine_is_built_again(options: BuildOptions, exports: list[str], damage: str, file: str) -> None:
     build(options)
     before = contents(options.output)
-    engine = options.output / OPENVINO.model / "1" / "model.onnx"
+    folder = options.output / OPENVINO.model / "1"
+    engine = folder / file
     if damage == "removed":
         engine.unlink()
     elif damage == "truncated":
         engine.write_bytes(engine.read_bytes()[:10])
+    elif damage == "altered":
+        engine.write_bytes(b"E" + engine.read_bytes()[1:])
     else:
-        (engine.parent / "manifest.json").unlink()
+        (folder / "manifest.json").unlink()
     build(options)
     assert contents(options.output) == before
 
@@ -287,4 +297,4 @@ def test_another_version_of_what_makes_engines_makes_them_anew(
     monkeypatch.setattr(f"{module}.__version__", "0.0.1")
     build(options)
     build(options)
-    assert len(exports) == 2
+    assert len(exports) == 4

@@ -129,7 +129,8 @@ def test_exported_engine_in_openvino(tmp_path: Path, monkeypatch: pytest.MonkeyP
     windows, reference = split(*inputs, spec.settings), run_generator(generator, inputs)
     named = {name: getattr(windows, name) for name in STATIC_INPUTS}
     engine = Engine(tmp_path, "fp32", {name: list(values.shape[1:]) for name, values in named.items()})
-    output = engine.run(named)
+    rows = [{name: values[i : i + 1] for name, values in named.items()} for i in range(len(windows.bounds))]
+    output = np.concatenate([engine.run(row) for row in rows])  # it takes them one by one
     assert snr_db(reference, output.reshape(-1)[: reference.size]) >= EXACT_DB
     together = run_onnx(tmp_path / "model.onnx", windows)  # the batch axis is dynamic
     assert snr_db(reference, together.reshape(-1)[: reference.size]) >= EXACT_DB

@@ -1,12 +1,14 @@
-"""The Triton model of a bare engine: requests that wait together are computed together, and each gets its own."""
+"""The Triton model of a bare engine: the windows of all requests take turns, and each request gets its own."""
 
 from __future__ import annotations
 
+import re
 import time
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ import tritonclient.grpc
 from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
 from preprocess import Settings
-from sifigan_triton.repository.engine_kinds import ENGINES
+from sifigan_triton.repository.engine_kinds import ENGINES, EngineKind
 from sifigan_triton.repository.model_config import window_tensors
 from sifigan_triton.repository.model_plan import plan_models
 from sifigan_triton.repository.staging import stage_model
@@ -23,77 +25,113 @@ from tests.small_voice import small_voice
 
 pytestmark = pytest.mark.server
 
-KIND = ENGINES["trt-fp32"]
+TOGETHER, ALONE = ENGINES["trt-fp32"], ENGINES["trt-fp16"]
+"""An engine that takes as long for sixteen windows as for one, and one that takes them one by one."""
 SETTINGS = Settings(small_voice()[0], window=4, halo=2, f0_floor=400.0, max_batch_size=64)
 RUNTIME = """
 import time
 import numpy as np
 
 class Engine:
+    sized, batch = False, {batch}
+
     def __init__(self, folder, precision, inputs):
-        pass
+        self.calls = folder / "calls"
 
     def run(self, windows):
+        with self.calls.open("a") as file:
+            file.write(str(len(windows["features"])) + chr(10))
         time.sleep(0.1)
         if np.isnan(windows["features"]).any():
             raise RuntimeError("no such sound")
         return windows["excitation"][:, :, :480] + windows["features"][:, :1, :1]
 """
-"""An engine that takes as long for many windows as for one."""
+"""Writes down how many windows it computes in each call."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server with both engines."""
+
+    server: TritonServer
+    folder: Path
+
+    def calls(self, kind: EngineKind) -> list[int]:
+        """Return how many windows each call of an engine computed so far."""
+        file = self.folder / kind.model / "1" / "calls"
+        return [int(line) for line in file.read_text().split()] if file.exists() else []
+
+    def counter(self, name: str, kind: EngineKind) -> float:
+        """Return the sum of an engine's counters of a name."""
+        with urllib.request.urlopen(f"http://{self.server.metrics_url}/metrics") as answer:
+            text = answer.read().decode()
+        return sum(map(float, re.findall(rf'^{name}\{{[^}}]*model="{kind.model}"[^}}]*\}} (\S+)$', text, re.MULTILINE)))
+
+    def infer(self, kind: EngineKind, windows: int, value: float) -> np.ndarray:
+        """Send windows of zeros but for the features; all of their frames are wanted."""
+        inputs = []
+        for tensor in window_tensors(SETTINGS):
+            dtype = "FP32" if tensor.name in ("excitation", "features") else "INT32"
+            fill = value if tensor.name == "features" else 0
+            values = np.full((windows, *tensor.dims), fill, triton_to_np_dtype(dtype))
+            if tensor.name == "bounds":
+                values[:] = 2, 6  # behind the halo, as many as the window has
+            inputs.append(tritonclient.grpc.InferInput(tensor.name, values.shape, dtype))
+            inputs[-1].set_data_from_numpy(values)
+        with tritonclient.grpc.InferenceServerClient(self.server.grpc_url) as client:
+            return client.infer(kind.model, inputs).as_numpy("waveform")
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("models")
-    (plan,) = (plan for plan in plan_models(SETTINGS, "", [KIND], KIND) if plan.name == KIND.model)
-    stage_model(folder, replace(plan, files={"runtime.py": RUNTIME}))
+    batches = {TOGETHER.model: 16, ALONE.model: 1}
+    for plan in plan_models(SETTINGS, "", [TOGETHER, ALONE], TOGETHER):
+        if plan.name in batches:
+            files = {**plan.files, "runtime.py": RUNTIME.format(batch=batches[plan.name])}
+            stage_model(folder, replace(plan, files=files))
     with TritonServer(folder, http_port=0, grpc_port=0, metrics_port=0) as running:
-        yield running
+        yield Served(running, folder)
 
 
-def infer(client: tritonclient.grpc.InferenceServerClient, windows: int, value: float) -> np.ndarray:
-    """Send windows of zeros but for the features."""
-    inputs = []
-    for tensor in window_tensors(SETTINGS):
-        kind = "FP32" if tensor.name in ("excitation", "features") else "INT32"
-        fill = value if tensor.name == "features" else 0
-        values = np.full((windows, *tensor.dims), fill, triton_to_np_dtype(kind))
-        inputs.append(tritonclient.grpc.InferInput(tensor.name, values.shape, kind))
-        inputs[-1].set_data_from_numpy(values)
-    return client.infer(KIND.model, inputs).as_numpy("waveform")
-
-
-def statistics(client: tritonclient.grpc.InferenceServerClient) -> Any:
-    return client.get_inference_statistics(KIND.model).model_stats[0]
-
-
-def windows_of(requests: list[tuple[int, float]]) -> int:
-    return sum(windows for windows, _ in requests)
-
-
-def test_concurrent_requests_share_executions(server: TritonServer) -> None:
+def test_windows_that_wait_together_are_computed_together(served: Served) -> None:
     requests = [(1 + i % 3, float(i)) for i in range(1, 17)]
-    with tritonclient.grpc.InferenceServerClient(server.grpc_url) as client:
-        before = statistics(client)
-        with ThreadPoolExecutor(len(requests)) as pool:
-            results = list(pool.map(lambda request: infer(client, *request), requests))
-        after = statistics(client)
-        while after.inference_count - before.inference_count < windows_of(requests):  # counted behind the answers
-            time.sleep(0.05)
-            after = statistics(client)
+    before, counters = len(served.calls(TOGETHER)), ("sifigan_engine_windows_total", "sifigan_engine_requests_total")
+    windows_before, requests_before = (served.counter(name, TOGETHER) for name in counters)
+    with ThreadPoolExecutor(len(requests)) as pool:
+        results = list(pool.map(lambda request: served.infer(TOGETHER, *request), requests))
     for (windows, value), result in zip(requests, results, strict=True):
         np.testing.assert_array_equal(result, np.full((windows, 1, 480), value))
-    assert after.inference_count - before.inference_count == windows_of(requests)
-    assert after.execution_count - before.execution_count < len(requests) / 2
-    assert max(entry.batch_size for entry in after.batch_stats) > 3  # more than any request brought
+    calls, windows = served.calls(TOGETHER)[before:], sum(windows for windows, _ in requests)
+    assert sum(calls) == windows
+    assert len(calls) < len(requests) / 2
+    assert 3 < max(calls) <= 16  # more than any request brought, no more than the engine takes
+    assert served.counter(counters[0], TOGETHER) - windows_before == windows
+    assert served.counter(counters[1], TOGETHER) - requests_before == len(requests)
 
 
-def test_bad_windows_fail_alone(server: TritonServer) -> None:
-    with tritonclient.grpc.InferenceServerClient(server.grpc_url) as client, ThreadPoolExecutor(8) as pool:
-        futures = [pool.submit(infer, client, 2, np.nan if i == 3 else float(i)) for i in range(8)]
+@pytest.mark.parametrize("kind", [TOGETHER, ALONE], ids=["together", "one-by-one"])
+def test_bad_windows_fail_alone(served: Served, kind: EngineKind) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        futures = [pool.submit(served.infer, kind, 2, np.nan if i == 3 else float(i)) for i in range(8)]
         for i, future in enumerate(futures):
             if i == 3:
                 with pytest.raises(InferenceServerException, match="engine: no such sound"):
                     future.result()
             else:
-                assert (future.result() == i).all()
+                np.testing.assert_array_equal(future.result(), np.full((2, 1, 480), i))
+
+
+def test_one_window_is_answered_before_the_thirty_in_front_of_it(served: Served) -> None:
+    before = len(served.calls(ALONE))
+    with ThreadPoolExecutor(1) as pool:
+        long = pool.submit(served.infer, ALONE, 30, 1.0)
+        while len(served.calls(ALONE)) == before:
+            time.sleep(0.01)
+        asked = len(served.calls(ALONE))
+        np.testing.assert_array_equal(served.infer(ALONE, 1, 2.0), np.full((1, 1, 480), 2.0))
+        answered, was_done = len(served.calls(ALONE)), long.done()
+        np.testing.assert_array_equal(long.result(), np.full((30, 1, 480), 1.0))
+    assert not was_done
+    assert served.calls(ALONE)[before:] == 31 * [1]
+    assert answered - asked <= 6  # its own turn comes at once; the rest is how long a request is on its way

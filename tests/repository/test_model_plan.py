@@ -137,11 +137,33 @@ def test_an_engine_stands_between_preprocess_and_postprocess(rendered: dict[str,
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_both_platforms_have_the_same_models_and_tensors(kind: EngineKind) -> None:
+    """All but one: an engine of the wheel may be told a deadline, which the container's backends know nothing of."""
     wheel, container = (configs(platform=platform) for platform in PLATFORMS)
     assert set(wheel) == set(container)
-    for side in ("input", "output"):
-        one, other = signatures(wheel[kind.model], side), signatures(container[kind.model], side)
-        assert one == other
+    deadline = {"deadline": (pb.TYPE_INT64, (-1, 1))}
+    one, other = (signatures(rendered[kind.model], "input") for rendered in (wheel, container))
+    assert one == other | deadline
+    assert "deadline" not in other
+    assert [tensor.name for tensor in wheel[kind.model].input if tensor.optional] == ["deadline"]
+    one, other = (signatures(rendered[kind.model], "output") for rendered in (wheel, container))
+    assert one == other
+    for name in set(wheel) - {kind.model for kind in KINDS}:
+        for side in ("input", "output"):
+            assert signatures(wheel[name], side) == signatures(container[name], side)
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_the_deadline_goes_from_the_first_step_to_all_that_know_it(platform: Platform) -> None:
+    ensembles = [config for config in configs(platform=platform).values() if config.platform == "ensemble"]
+    for ensemble in ensembles:
+        first, engine, last = ensemble.ensemble_scheduling.step
+        assert first.output_map["deadline"] == last.input_map["deadline"] == "deadline"
+        assert engine.input_map.get("deadline") == ("deadline" if platform == "wheel" else None)
+        assert "deadline" not in {tensor.name for tensor in (*ensemble.input, *ensemble.output)}
+
+
+def test_postprocess_needs_no_deadline() -> None:
+    assert [tensor.name for tensor in configs()["postprocess"].input if tensor.optional] == ["deadline"]
 
 
 @pytest.mark.parametrize(
@@ -167,14 +189,13 @@ def test_tensorrt_gets_graphs_pinned_memory_and_batches_that_fit() -> None:
     assert list(config.dynamic_batching.preferred_batch_size) == [1, 2, 4]
 
 
-@pytest.mark.parametrize(
-    ("runtime", "processes", "batches"),
-    [("openvino", 2, False), ("trt", 1, True), ("onnx", 1, False), ("pt", 1, False)],
-)
-def test_what_concurrent_requests_get_from_the_wheel(runtime: str, processes: int, batches: bool) -> None:
-    config = configs()[ENGINES[f"{runtime}-fp32"].model]
-    assert config.instance_group[0].count == processes
-    assert config.HasField("dynamic_batching") == batches
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_one_loop_takes_the_windows_of_all_requests(kind: EngineKind) -> None:
+    """A second process would have a loop of its own, and Triton would keep back requests to make batches of them."""
+    config = configs()[kind.model]
+    assert [group.count for group in config.instance_group] == [1]
+    assert not config.HasField("dynamic_batching")
+    assert not config.HasField("sequence_batching")
 
 
 def test_only_bf16_asks_openvino_for_bf16() -> None:

@@ -73,6 +73,17 @@ def rewrite(version: Path, **changes: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
+def add_smaller_window(version: Path) -> Path:
+    """Add the engine of a smaller window, and that of one more, to a manifest; return the former's folder."""
+    hashes = {}
+    for frames in ("128", "256"):
+        (version / frames).mkdir()
+        (version / frames / "model.onnx").write_text(frames)
+        hashes[f"{frames}/model.onnx"] = hashlib.sha256(frames.encode()).hexdigest()
+    rewrite(version, smaller_windows=hashes)
+    return version / "128"
+
+
 def drop(version: Path, key: str) -> None:
     """Take a key out of a manifest."""
     path = version / "manifest.json"
@@ -165,6 +176,18 @@ Change = Callable[[Path], Any]
             "sifigan-onnx-fp32",
             "model.onnx is not the file that its manifest describes: build it again",
             id="flipped bits",
+        ),
+        pytest.param(
+            lambda r: (add_smaller_window(r / "sifigan-onnx-fp32" / "1") / "model.onnx").write_bytes(b"flipped"),
+            "sifigan-onnx-fp32",
+            "^128/model.onnx is not the file that its manifest describes: build it again",
+            id="flipped bits of a smaller window",
+        ),
+        pytest.param(
+            lambda r: (add_smaller_window(r / "sifigan-onnx-fp32" / "1") / "model.onnx").unlink(),
+            "sifigan-onnx-fp32",
+            "^128/model.onnx is missing, which its manifest describes: build it again",
+            id="no file of a smaller window",
         ),
         pytest.param(
             lambda r: (r / "sifigan-trt-fp16" / "1" / "model.plan").unlink(),

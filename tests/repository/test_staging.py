@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -131,6 +132,21 @@ def test_a_python_model_gets_its_adapter_as_model_py(tmp_path: Path, model: str)
     version = stage_model(tmp_path, plan_of(model))
     assert version == tmp_path / model / "1"
     assert "class TritonPythonModel" in (version / "model.py").read_text()
+
+
+@pytest.mark.parametrize("model", ["preprocess", "preprocess-tensors", "postprocess", KIND.model])
+def test_all_that_a_python_model_imports_lies_beside_it(tmp_path: Path, model: str) -> None:
+    version = stage_model(tmp_path, plan_of(model))
+    imported = {
+        node.module.split(".")[0]
+        for file in version.glob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.level and node.module
+    }
+    there = {path.stem for path in version.glob("*.py")} | {path.parent.name for path in version.glob("*/__init__.py")}
+    assert imported <= there
+    assert "deadline" in imported
+    assert not [path for path in version.glob("*_model.py")]
 
 
 def test_an_engine_of_the_container_has_nothing_but_its_file(tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ VOICE = small_voice()[0]
 SETTINGS = small_settings(VOICE)[0]
 RUNTIME = """
 class Engine:
+    sized, batch = False, 1
+
     def __init__(self, folder, precision, inputs):
         pass
 
@@ -41,12 +43,14 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     first = SETTINGS.halo * VOICE.hop_size
     runtime = RUNTIME % (first, first + SETTINGS.window * VOICE.hop_size)
     for plan in plan_models(SETTINGS, "", [KIND], KIND):
-        stage_model(folder, replace(plan, files={"runtime.py": runtime}) if plan.name == KIND.model else plan)
+        files = {**plan.files, "runtime.py": runtime} if plan.name == KIND.model else plan.files
+        stage_model(folder, replace(plan, files=files))
     return folder
 
 
 def write_decoys(folder: Path, *more: str) -> None:
-    for name in ("preprocess", "postprocess", "runtime", *more):
+    ours = ("preprocess", "postprocess", "runtime", "sized_engine", "deadline", "loop", "metrics", "responses")
+    for name in (*ours, *more):
         (folder / f"{name}.py").write_text(f"raise ImportError('the {name} of {folder} was taken')\n", encoding="utf-8")
 
 

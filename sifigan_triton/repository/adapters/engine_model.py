@@ -67,7 +67,10 @@ class TritonPythonModel:
 
     def _compute(self, batch: list[tuple[Job, Any]]) -> None:
         with computing([job.work[1] for job, _ in batch]):
-            self.engine.compute([(job.work[0], part) for job, part in batch])
+            try:
+                self.engine.compute([(job.work[0], part) for job, part in batch])
+            except Exception as error:  # the runtimes' exceptions share no base class below it
+                raise RuntimeError(f"engine: {error}") from error
         for job, part in batch:
             self.windows.count(part.frames, job.deadline.has_passed)
 
