@@ -20,9 +20,11 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -79,20 +81,20 @@ class Server:
 
 
 @contextmanager
-def in_background(works: Sequence[Callable[[], object]]) -> Iterator[None]:
-    """Do things again and again in threads of their own, until the block ends; each ends with its current one."""
-    stop = threading.Event()
+def in_background(works: Sequence[Callable[[], object]]) -> Iterator[list[object]]:
+    """Do things again and again in threads of their own, until the block ends; give what comes of them."""
+    stop, results = threading.Event(), list[object]()
 
     def repeat(work: Callable[[], object]) -> None:
         while not stop.is_set():
             with suppress(*GIVEN_UP):
-                work()
+                results.append(work() is not None)
 
     threads = [threading.Thread(target=repeat, args=(work,)) for work in works]
     for thread in threads:
         thread.start()
     try:
-        yield
+        yield results
     finally:
         stop.set()
         for thread in threads:
@@ -150,17 +152,12 @@ def clients(server: Server, rounds: int, seconds: float) -> None:
     request = request_of(627)
     rates: dict[int, list[float]] = {1: [], 4: []}
     for _, number in itertools.product(range(rounds), rates):
-        done: list[float] = []
-        threads = [
-            threading.Thread(target=lambda: done.extend(one_after_the_other(server, request, seconds)))
-            for _ in range(number)
-        ]
         started = time.perf_counter()
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        rates[number].append(len(done) / (time.perf_counter() - started))
+        with ThreadPoolExecutor(number) as pool:
+            done = sum(
+                map(len, pool.map(one_after_the_other, *zip(*[(server, request, seconds)] * number, strict=True)))
+            )
+        rates[number].append(done / (time.perf_counter() - started))
     ratios = [four / one for one, four in zip(rates[1], rates[4], strict=True)]
     print(f"627 frames: one client {np.median(rates[1]):.2f} requests/s, four {np.median(rates[4]):.2f}, ", end="")
     print(f"ratio {np.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
@@ -170,38 +167,29 @@ def give_up(server: Server, timeout_s: float = 3.0, number: int = 200, seconds: 
     """Print what is left of requests whose clients have given up."""
     request = request_of(627)
 
-    def plain(module: object, url: str, **options: float) -> Callable[[], None]:
-        def ask() -> None:
-            with module.InferenceServerClient(
-                url, **({"network_timeout": timeout_s} if "http" in module.__name__ else {})
-            ) as client:  # type: ignore[attr-defined]
+    def plain(module: Any, url: str, connection: dict[str, float], **options: float) -> Callable[[], object]:
+        def ask() -> object:
+            with module.InferenceServerClient(url, **connection) as client:
                 inputs = []
                 for name in ("f0", "mcep", "bap"):
                     values = getattr(request, name)
-                    inputs.append(module.InferInput(name, list(values.shape), "FP32"))  # type: ignore[attr-defined]
+                    inputs.append(module.InferInput(name, list(values.shape), "FP32"))
                     inputs[-1].set_data_from_numpy(values)
-                client.infer("sifigan", inputs, timeout=int(timeout_s * 1e6), **options)
+                return client.infer("sifigan", inputs, timeout=int(timeout_s * 1e6), **options)
 
         return ask
 
     kinds: dict[str, Callable[[], object]] = {
         "SifiganClient": partial(server.synthesize, request, timeout_s),
-        "tritonclient.http": plain(tritonclient.http, server.http),
-        "tritonclient.grpc": plain(tritonclient.grpc, server.grpc, client_timeout=timeout_s),
+        "tritonclient.http": plain(tritonclient.http, server.http, {"network_timeout": timeout_s}),
+        "tritonclient.grpc": plain(tritonclient.grpc, server.grpc, {}, client_timeout=timeout_s),
     }
-    print(
-        "| client | windows | answers | late windows | idle after, s | in windows |\n| --- | ---: | ---: | ---: | ---: | ---: |"
-    )
+    print("| client | windows | answers | late windows | idle after, s | in windows |")
+    print(f"| --- {'| ---: ' * 5}|")
     window_s = np.median([server.seconds_of(request_of(512)) for _ in range(5)])
     for name, ask in kinds.items():
         before = [server.count(f"sifigan_engine_{what}_total") for what in ("windows", "late_windows")]
-        answers = []
-
-        def count(ask: Callable[[], object] = ask) -> None:
-            ask()
-            answers.append(1)
-
-        with in_background([count] * number):
+        with in_background([ask] * number) as answers:
             time.sleep(seconds)
         gone = last = time.perf_counter()
         seen = server.count("sifigan_engine_windows_total")
@@ -211,9 +199,9 @@ def give_up(server: Server, timeout_s: float = 3.0, number: int = 200, seconds: 
                 seen, last = now, time.perf_counter()
         after = [server.count(f"sifigan_engine_{what}_total") for what in ("windows", "late_windows")]
         windows, late = (b - a for a, b in zip(before, after, strict=True))
-        print(
-            f"| {name} | {windows:.0f} | {len(answers)} | {late / windows:.1%} | {last - gone:.2f} | {(last - gone) / window_s:.1f} |"
-        )
+        idle_s = last - gone
+        cells = [f"{windows:.0f}", str(len(answers)), f"{late / windows:.1%}", f"{idle_s:.2f}"]
+        print(f"| {name} | {' | '.join(cells)} | {idle_s / window_s:.1f} |", flush=True)
 
 
 def mixed(server: Server, minutes: float) -> None:
