@@ -8,11 +8,21 @@ import triton_python_backend_utils as pb_utils
 class Counter:
     """A family of counters, one for each set of labels."""
 
-    def __init__(self, args: dict[str, str], name: str, description: str) -> None:
-        """Register the family; `args` are those that Triton gives to `initialize`."""
+    def __init__(self, args: dict[str, str], name: str, description: str, *labels: str) -> None:
+        """Register the family.
+
+        Args:
+            args: those that Triton gives to `initialize`.
+            name: of the family.
+            description: of the family.
+            labels: further labels, which `add` is given; a counter without any is on the page from the start.
+
+        """
         self._labels = {"model": args["model_name"], "version": args["model_version"]}
         self._family = pb_utils.MetricFamily(name=name, description=description, kind=pb_utils.MetricFamily.COUNTER)
         self._metrics: dict[tuple[str, ...], Any] = {}
+        if not labels:
+            self.add(0.0)
 
     def add(self, value: float, **labels: object) -> None:
         """Add to the counter with further labels."""
@@ -34,7 +44,9 @@ class EngineMetrics:
     def __init__(self, args: dict[str, str]) -> None:
         """Register the families."""
         self.requests = Counter(args, "sifigan_engine_requests_total", "Requests that the engine has answered")
-        self.windows = Counter(args, "sifigan_engine_windows_total", "Windows computed, by the frames that they yield")
+        self.windows = Counter(
+            args, "sifigan_engine_windows_total", "Windows computed, by the frames that they yield", "frames"
+        )
         self.late = Counter(
             args, "sifigan_engine_late_windows_total", "Windows that were done after the deadline of their request"
         )
