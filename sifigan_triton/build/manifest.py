@@ -82,5 +82,5 @@ def up_to_date(folder: Path, kind: EngineKind, made: Manifest) -> bool:
     try:
         files = {kind.file: published.get("engine_sha256"), **published["smaller_windows"]}
         return all(file_hash(folder / name) == sha256 for name, sha256 in files.items())
-    except (OSError, KeyError):
+    except (OSError, KeyError, TypeError):  # there is none, or it is of an earlier build
         return False

@@ -11,7 +11,7 @@ import triton_python_backend_utils as pb_utils
 from .deadline import Deadline
 from .loop import Job, Loop
 from .metrics import RequestMetrics, Spent, WindowMetrics, computing
-from .responses import refusal, response, send
+from .responses import send
 from .runtime import Engine
 from .sized_engine import SizedEngine
 
@@ -76,4 +76,4 @@ class TritonPythonModel:
 
     def _answer(self, sender: Any, work: Any, spent: Spent, error: Exception | None) -> None:
         self.metrics.count(spent, error)
-        send(sender, response({self.output: work.waveform}) if error is None else refusal(error))
+        send(sender, error or {self.output: work.waveform})

@@ -106,11 +106,6 @@ class Loop:
                 return
         _answer(job, StoppedError("the server stops"))
 
-    @property
-    def depth(self) -> int:
-        """Jobs that wait for a turn."""
-        return len(self._waiting)
-
     def close(self) -> None:
         """End with the tasks that run; jobs that still wait are answered with an error."""
         with self._changed:

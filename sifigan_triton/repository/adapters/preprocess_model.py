@@ -11,10 +11,10 @@ import triton_python_backend_utils as pb_utils
 from .deadline import Deadline
 from .loop import Job, Loop
 from .metrics import Counter, RequestMetrics, Spent, computing
-from .preprocess import Repair, Settings, Voice, interface_of
+from .preprocess import Repair, RequestError, Settings, Voice, interface_of
 from .preprocess.names import BOUNDS, DEADLINE
 from .preprocess.voice import VOICE_FILE
-from .responses import refusal, response, send
+from .responses import send
 
 
 class TritonPythonModel:
@@ -61,7 +61,7 @@ class TritonPythonModel:
 
     def _answer(self, sender: Any, outputs: dict[str, Any], spent: Spent, error: Exception | None) -> None:
         self.metrics.count(spent, error)
-        send(sender, response(outputs) if error is None else refusal(error))
+        send(sender, error or outputs, RequestError)
 
     def _report(self, repair: Repair) -> None:
         """Log and count what was replaced."""

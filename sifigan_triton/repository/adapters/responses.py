@@ -11,8 +11,8 @@ from .loop import StoppedError
 
 logger = logging.getLogger(__name__)
 
-_CODES = {DeadlineError: "CANCELLED", StoppedError: "UNAVAILABLE", ValueError: "INVALID_ARG"}
-"""How Triton calls what a client can do something about; all else is INTERNAL."""
+_CODES = {DeadlineError: "CANCELLED", StoppedError: "UNAVAILABLE"}
+"""How Triton calls what a client can do something about."""
 
 
 def response(outputs: Mapping[str, Any]) -> Any:
@@ -20,14 +20,22 @@ def response(outputs: Mapping[str, Any]) -> Any:
     return pb_utils.InferenceResponse([pb_utils.Tensor(name, values) for name, values in outputs.items()])
 
 
-def refusal(error: Exception) -> Any:
-    """Return an error as the answer; what nobody foresaw is logged with its traceback."""
-    code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), "INTERNAL")
+def refusal(error: Exception, *invalid: type[Exception]) -> Any:
+    """Return an error as the answer; `invalid`: errors of the request itself. What nobody foresaw is logged."""
+    codes = _CODES | dict.fromkeys(invalid, "INVALID_ARG")
+    code = next((code for kind, code in codes.items() if isinstance(error, kind)), "INTERNAL")
     if code == "INTERNAL":
         logger.error("a request failed", exc_info=error)
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error), getattr(pb_utils.TritonError, code)))
 
 
-def send(sender: Any, answer: Any) -> None:
-    """Send the one answer of a request."""
-    sender.send(answer, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+def send(sender: Any, answer: Mapping[str, Any] | Exception, *invalid: type[Exception]) -> None:
+    """Send the one answer of a request: tensors by name, or what went wrong, as `refusal` does."""
+    if not isinstance(answer, Exception):
+        try:
+            made = response(answer)
+        except Exception as error:  # noqa: BLE001 - without room for the tensors there is still room for an error
+            made = refusal(error)
+    else:
+        made = refusal(answer, *invalid)
+    sender.send(made, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
