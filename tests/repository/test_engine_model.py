@@ -96,7 +96,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 def test_windows_that_wait_together_are_computed_together(served: Served) -> None:
     requests = [(1 + i % 3, float(i)) for i in range(1, 17)]
-    before, counters = len(served.calls(TOGETHER)), ("sifigan_engine_windows_total", "sifigan_engine_requests_total")
+    before, counters = len(served.calls(TOGETHER)), ("sifigan_engine_windows_total", "sifigan_requests_total")
     windows_before, requests_before = (served.counter(name, TOGETHER) for name in counters)
     with ThreadPoolExecutor(len(requests)) as pool:
         results = list(pool.map(lambda request: served.infer(TOGETHER, *request), requests))
