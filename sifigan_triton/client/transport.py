@@ -28,7 +28,7 @@ LET_GO_TIMEOUT_S = 5.0
 """Longest wait for a server to close memory: one that hangs should not hold `close` up for the time of an answer."""
 
 
-DEADLINE_PASSED = "the deadline of the request has passed"
+DEADLINE_PASSED = "the deadline of the request "
 """What a server says to a request whose `timeout` is over; Triton says CANCELLED over gRPC, but 400 over HTTP."""
 
 

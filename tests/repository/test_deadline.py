@@ -15,7 +15,7 @@ from sifigan_triton.repository.adapters.deadline import Deadline, DeadlineError
 def now(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """A clock that the test moves, in microseconds."""
     time = [10**12]
-    monkeypatch.setattr(deadline, "_now_us", lambda: time[0])
+    monkeypatch.setattr(deadline, "now_us", lambda: time[0])
     return time
 
 

@@ -23,7 +23,7 @@ def machine() -> Iterator[Machine]:
 def now(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """A clock that the test moves, in microseconds."""
     time = [1]
-    monkeypatch.setattr(deadline, "_now_us", lambda: time[0])
+    monkeypatch.setattr(deadline, "now_us", lambda: time[0])
     return time
 
 
@@ -42,10 +42,10 @@ def test_what_fails_in_a_batch_fails_alone() -> None:
 
 def test_a_job_that_fails_ends_there(machine: Machine) -> None:
     machine.submit("bad", 5.0, 5.0)
-    machine.submit("good", 5.0)
+    machine.submit("good", 5.0, 5.0)
     assert machine.turn() == "bad"
     assert str(machine.answer("bad")) == "no such sound"
-    assert machine.turn() == "good"
+    assert [machine.turn(), machine.turn()] == ["good", "good"]
     assert machine.answer("good") is None
 
 
@@ -119,3 +119,17 @@ def test_an_answer_that_cannot_be_sent_stops_nobody(
     machine.loop.close()  # either thread may have answered: its line is in the log when it has ended
     assert "the answer of a request could not be sent" in caplog.text
     assert "the client is gone" in caplog.text
+
+
+def test_a_deadline_that_cannot_be_met(machine: Machine, now: list[int]) -> None:
+    """What a job needs is learnt from the last tasks: one whose time does not suffice costs the others nothing."""
+    machine.submit("first", 10.0)
+    running = machine.begun()
+    now[0] += 1000  # 100 microseconds for a cost of 1
+    machine.submit("hopeless", 10.0, 10.0, timeout_us=2000)
+    machine.submit("hopeful", 10.0, 10.0, timeout_us=4000)
+    running.ended.set()
+    assert machine.turn() == "hopeful"
+    assert "cannot be met, nothing was computed" in str(machine.answer("hopeless"))
+    assert machine.turn() == "hopeful"
+    assert machine.answer("hopeful") is None

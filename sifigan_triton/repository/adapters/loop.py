@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .deadline import Deadline
+from .deadline import Deadline, Pace
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +87,7 @@ class Loop:
         self._waiting: list[Job] = []
         self._numbers = itertools.count()
         self._owed = 0.0  # work that the oldest job has still to get, against that nearest to its end
+        self._pace = Pace()
         self._running = 0.0  # cost of what the first thread does
         self._stopped = False
         self._threads = [
@@ -118,8 +119,10 @@ class Loop:
             thread.join()
 
     def _run(self, beside: bool) -> None:
-        while (batch := self._next(beside)) is not None:
-            errors = self._attempt(batch)
+        while (taken := self._next(beside)) is not None:
+            batch, cost = taken
+            with self._pace.measuring(cost):
+                errors = self._attempt(batch)
             if not beside:
                 self._running = 0.0
             for job, error in errors.items():
@@ -151,14 +154,14 @@ class Loop:
             error = StoppedError("the server stops")
         _answer(job, error)
 
-    def _next(self, beside: bool) -> Batch | None:
-        """Wait for tasks that a thread may do; None when the loop has been closed."""
+    def _next(self, beside: bool) -> tuple[Batch, float] | None:
+        """Wait for tasks that a thread may do, and what they cost; None when the loop has been closed."""
         while True:
             with self._changed:
-                late = [job for job in self._waiting if job.deadline.has_passed]
+                late = self._late()
                 for job in late:
                     self._waiting.remove(job)
-                batch = [] if late or self._stopped else self._pick(beside)
+                batch, cost = ([], 0.0) if late or self._stopped else self._pick(beside)
                 if not late and not batch and not self._stopped:
                     self._changed.wait()
                     continue
@@ -166,12 +169,16 @@ class Loop:
             for job in late:
                 _answer(job, job.deadline.error(job.progress))
             if batch:
-                return batch
+                return batch, cost
             if stopped:
                 return None
 
-    def _pick(self, beside: bool) -> Batch:
-        """Take the tasks whose turn it is: as many of equal cost as go together."""
+    def _late(self) -> list[Job]:
+        """Return the jobs whose deadline has passed or cannot be met: what they would get, others would lose."""
+        return [job for job in self._waiting if job.deadline.left_us <= self._pace.needs_us(job.left)]
+
+    def _pick(self, beside: bool) -> tuple[Batch, float]:
+        """Take the tasks whose turn it is: as many of equal cost as go together. Return them and what they cost."""
         batch: Batch = []
         cost = 0.0
         for job in self._in_order(beside):
@@ -188,7 +195,7 @@ class Loop:
             self._running = cost
             if batch:
                 self._changed.notify_all()  # what is short may now run beside it
-        return batch
+        return batch, cost * len(batch)
 
     def _in_order(self, beside: bool) -> list[Job]:
         """Return the jobs of which a thread may do tasks, in the order of their turns."""
