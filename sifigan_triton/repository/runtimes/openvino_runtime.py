@@ -35,7 +35,12 @@ class Engine:
             # Engines of two sizes may run side by side: pinned to the same cores, they would stand in each other's way.
             "ENABLE_CPU_PINNING": False,
         }
-        self._infer = core.compile_model(model, "CPU", properties).create_infer_request()
+        compiled = core.compile_model(model, "CPU", properties)
+        self._infer = compiled.create_infer_request()
+        self._infer.infer(
+            {i: np.zeros(port.shape, port.element_type.to_dtype()) for i, port in enumerate(compiled.inputs)}
+        )
+        # The first run allocates: now it is behind, and no request waits for it.
         self._alone = threading.Lock()  # an infer request computes for one thread at a time, another one's call fails
 
     def run(self, windows: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
