@@ -118,7 +118,7 @@ def _refuse_row(row: int, held: Array, behind: Array) -> NoReturn:
 def _check_features(features: Array, settings: Settings, mend: bool, report: Report | None) -> Array:
     """Refuse or replace frames that hold NaN or Inf, refuse features that no voice has.
 
-    The mel-cepstrum apart from the band aperiodicity, so that an utterance is repaired alike through `sifigan` and here.
+    The mel-cepstrum apart from the band aperiodicity: an utterance is repaired alike through `sifigan` and here.
     """
     order = len(settings.voice.mcep.mean)
     parts = {f"{FEATURES} (mcep)": features[:order].T, f"{FEATURES} (bap)": features[order:].T}
