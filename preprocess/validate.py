@@ -11,8 +11,9 @@ from .f0 import LOWEST_FLOOR_HZ, lowest_f0
 from .settings import Settings
 
 LARGEST_DEVIATION = 50.0
-"""How far a feature may lie from the voice's mean, in the voice's standard deviations. Recordings of any kind reach 10,
-badly clipped ones 14, a synthetic square wave 16, and 19 by the statistics of two seconds of singing."""
+"""How far a feature may lie from the voice's mean, in the voice's standard deviations. Recordings reach 11, badly
+clipped ones 14, a square wave 16, and ordinary ones 16 by the statistics of two seconds of singing: three times that
+(`docs/reference/call.md`)."""
 
 
 class RequestError(ValueError):
