@@ -6,6 +6,14 @@ import numpy as np
 import numpy.typing as npt
 
 
+class WindowsError(ValueError):
+    """What has to be joined does not fit together; the message names tensor, expected, got and the fix."""
+
+
+class SoundError(RuntimeError):
+    """The engine made something that is no sound."""
+
+
 def merge(windows: npt.NDArray[np.float32], samples: int) -> npt.NDArray[np.float32]:
     """Join the engine's windows and cut what lies behind the utterance's end.
 
@@ -19,8 +27,38 @@ def merge(windows: npt.NDArray[np.float32], samples: int) -> npt.NDArray[np.floa
     Returns:
         float32 (samples,), a view of `windows`.
 
+    Raises:
+        WindowsError: if the windows do not hold so many samples, or none are wanted.
+
     """
+    if not 1 <= samples <= windows.size:
+        raise WindowsError(
+            f"samples is {samples}, expected 1 to {windows.size}, which is what windows of shape {list(windows.shape)} "
+            "hold: send the two as preprocess and the engine made them"
+        )
     return windows.reshape(-1)[:samples]
+
+
+def check_sound(waveform: npt.NDArray[np.float32], hop_size: int) -> None:
+    """Check that the engine made numbers: NaN and Inf are errors of a network or a runtime, and never audio.
+
+    Args:
+        waveform: float32 (samples,).
+        hop_size: samples a frame, for the message.
+
+    Raises:
+        SoundError: naming the first frame that holds NaN or Inf.
+
+    """
+    finite = np.isfinite(waveform)
+    if finite.all():
+        return
+    bad = np.flatnonzero(~finite)
+    raise SoundError(
+        f"the engine's waveform is {waveform[bad[0]]} at frame {bad[0] // hop_size} (sample {bad[0]}), expected finite "
+        f"samples ({bad.size} of {waveform.size} are NaN or Inf): mend the features around this frame, or use an FP32 "
+        "engine if this one computes in less; if it stays, the voice's weights are to blame"
+    )
 
 
 def to_pcm16(waveform: npt.NDArray[np.float32] | npt.NDArray[np.float64]) -> npt.NDArray[np.int16]:

@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from .names import BAP, F0, F0_FACTOR, MCEP, REPAIR, SAMPLES, SEED
-from .older_tensors import EXCITATION, FACTORS, FEATURES, preprocess_tensors
+from .older_tensors import EXCITATION, FACTORS, FEATURES, check_older_tensors, preprocess_tensors
 from .pipeline import preprocess
 from .repair import Report
 from .settings import Settings
+from .validate import check_tensors
 from .windows import Windows
 
 Tensors = dict[str, npt.NDArray[Any]]
@@ -24,10 +25,29 @@ class Interface:
     """One way to ask for an utterance."""
 
     function: Callable[..., Windows]
-    arguments: Mapping[str, str]
-    """Input tensors, with the arguments of the function that they are."""
+    check: Callable[..., object]
+    """Takes the required arguments: refuses what can be refused without reading a value."""
+    required: Mapping[str, str]
+    """Input tensors that a request must have, with the arguments of both functions that they are."""
+    optional: Mapping[str, str]
+    """Further ones, with arguments of `function`."""
     timed: str
     """An input whose last axis is the frames."""
+
+    @property
+    def arguments(self) -> dict[str, str]:
+        """All input tensors, with the arguments that they are."""
+        return {**self.required, **self.optional}
+
+    def refuse_early(self, tensors: Tensors, settings: Settings) -> None:
+        """Refuse a request that lacks a tensor, or has one that is too long or does not fit, before it waits.
+
+        Raises:
+            RequestError: naming the tensor, what was expected and what was got.
+
+        """
+        given = {argument: tensors.get(name) for name, argument in self.required.items()}
+        self.check(**given, settings=settings)
 
     def outputs(self, tensors: Tensors, settings: Settings, report: Report | None = None) -> Tensors:
         """Turn the tensors of one request into what the engine and `postprocess` take.
@@ -51,10 +71,18 @@ class Interface:
 
 
 INTERFACES = (
-    Interface(preprocess, {name: name for name in (F0, MCEP, BAP, F0_FACTOR, SEED, REPAIR)}, F0),
+    Interface(
+        preprocess,
+        check_tensors,
+        {name: name for name in (F0, MCEP, BAP)},
+        {name: name for name in (F0_FACTOR, SEED, REPAIR)},
+        F0,
+    ),
     Interface(
         preprocess_tensors,
-        {EXCITATION: "excitation", FEATURES: "features", FACTORS: "factors", REPAIR: REPAIR},
+        check_older_tensors,
+        {EXCITATION: "excitation", FEATURES: "features", FACTORS: "factors"},
+        {REPAIR: REPAIR},
         FEATURES,
     ),
 )

@@ -16,11 +16,16 @@ import numpy.typing as npt
 from .f0 import LOWEST_FLOOR_HZ, lowest_f0, offsets_of_factors
 from .repair import Report, finite
 from .settings import Settings
-from .validate import RequestError, check_length, check_repair
+from .validate import RequestError, check_length, check_normalised, check_repair
+from .voice import Voice
 from .windows import Windows, split
 
 EXCITATION, FEATURES, FACTORS = "INPUT__0", "INPUT__1", "INPUT__2"
 WAVEFORM = "OUTPUT__0"
+
+LARGEST_EXCITATION = 30.0
+"""Largest sample of the excitation, in sums of the sine's and the noise's amplitude; noise alone reaches 6 of its own,
+sine and noise of the shipped voices 1.2."""
 
 Array = npt.NDArray[np.float32]
 
@@ -47,11 +52,10 @@ def preprocess_tensors(
         RequestError: naming the tensor, what was expected, what was got and the first bad frame.
 
     """
-    excitation, features, factors = _check_present(excitation, features, factors)
-    frames = _check_shapes(excitation, features, factors, settings)
-    _check_excitation(excitation, settings.voice.hop_size)
-    features = _finite_features(features, settings, check_repair(repair), report)
-    by_frame = factors_by_frame(factors, frames, settings)
+    excitation, features, factors = check_older_tensors(excitation, features, factors, settings)
+    _check_excitation(excitation, settings.voice)
+    features = _check_features(features, settings, check_repair(repair), report)
+    by_frame = factors_by_frame(factors, features.shape[1], settings)
     _check_floor(by_frame, settings)
     return split(excitation, features, offsets_of_factors(by_frame, settings.voice), settings)
 
@@ -111,18 +115,24 @@ def _refuse_row(row: int, held: Array, behind: Array) -> NoReturn:
     )
 
 
-def _finite_features(features: Array, settings: Settings, mend: bool, report: Report | None) -> Array:
-    """Refuse or replace frames that hold NaN or Inf, the mel-cepstrum apart from the band aperiodicity.
+def _check_features(features: Array, settings: Settings, mend: bool, report: Report | None) -> Array:
+    """Refuse or replace frames that hold NaN or Inf, refuse features that no voice has.
 
-    Apart, so that an utterance is repaired alike through `sifigan` and here.
+    The mel-cepstrum apart from the band aperiodicity: an utterance is repaired alike through `sifigan` and here.
     """
     order = len(settings.voice.mcep.mean)
     parts = {f"{FEATURES} (mcep)": features[:order].T, f"{FEATURES} (bap)": features[order:].T}
-    return np.concatenate([values.T for values in finite(parts, mend, report).values()])
+    parts = finite(parts, mend, report)
+    features = np.concatenate([values.T for values in parts.values()])
+    check_normalised(features, parts)
+    return features
 
 
-def _check_excitation(excitation: Array, hop: int) -> None:
-    """Check that the excitation, float32 (1, T * hop_size), holds neither NaN nor Inf."""
+def _check_excitation(excitation: Array, voice: Voice) -> None:
+    """Check that the excitation, float32 (1, T * hop_size), is finite and no louder than any sine with noise."""
+    hop, largest = voice.hop_size, LARGEST_EXCITATION * (voice.sine_amp + voice.noise_amp)
+    if np.abs(excitation).max() <= largest:
+        return
     bad = np.flatnonzero(~np.isfinite(excitation[0]))
     if bad.size:
         raise RequestError(
@@ -130,6 +140,12 @@ def _check_excitation(excitation: Array, hop: int) -> None:
             f"samples ({bad.size} of {excitation.size} are NaN or Inf): make the excitation from finite f0; the input "
             f"repair mends {FEATURES} only"
         )
+    sample = int(np.flatnonzero(np.abs(excitation[0]) > largest)[0])
+    raise RequestError(
+        f"{EXCITATION} is {excitation[0, sample]:g} at sample {sample} (frame {sample // hop}), expected at most "
+        f"{largest:g}: make it with the voice's amplitudes, a sine of {voice.sine_amp:g} and noise of "
+        f"{voice.noise_amp:g}"
+    )
 
 
 def _check_floor(factors: Array, settings: Settings) -> None:
@@ -151,21 +167,28 @@ def _check_floor(factors: Array, settings: Settings) -> None:
     )
 
 
-def _check_present(*tensors: Array | None) -> tuple[Array, Array, Array]:
-    """Return the three tensors, all of which a request must have."""
+def check_older_tensors(
+    excitation: Array | None, features: Array | None, factors: Array | None, settings: Settings
+) -> tuple[Array, Array, Array]:
+    """Return the three tensors, all of which a request must have, of shapes and types that fit; no value is read.
+
+    Raises:
+        RequestError: naming the tensor, what was expected and what was got.
+
+    """
     names = (EXCITATION, FEATURES, FACTORS)
-    missing = [name for name, values in zip(names, tensors, strict=True) if values is None]
-    excitation, features, factors = tensors
+    missing = [name for name, values in zip(names, (excitation, features, factors), strict=True) if values is None]
     if excitation is None or features is None or factors is None:
         raise RequestError(
             f"{' and '.join(missing)} missing, expected {', '.join(names[:2])} and {names[2]}: send all three for each "
             "request"
         )
+    _check_shapes(excitation, features, factors, settings)
     return excitation, features, factors
 
 
-def _check_shapes(excitation: Array, features: Array, factors: Array, settings: Settings) -> int:
-    """Check shapes and types; return the number of frames."""
+def _check_shapes(excitation: Array, features: Array, factors: Array, settings: Settings) -> None:
+    """Check shapes and types."""
     hop = settings.voice.hop_size
     named = (
         (EXCITATION, excitation, 1, "T * hop"),
@@ -185,4 +208,3 @@ def _check_shapes(excitation: Array, features: Array, factors: Array, settings: 
                 f"{name} has {values.shape[1]} samples, expected {frames * hop}: {hop} for each of the {frames} frames "
                 f"of {FEATURES}"
             )
-    return frames

@@ -13,10 +13,9 @@ from .validate import (
     check_f0,
     check_f0_factor,
     check_normalised,
-    check_present,
     check_repair,
     check_seed,
-    check_shapes,
+    check_tensors,
 )
 from .voice import Voice
 from .windows import Windows, split
@@ -48,13 +47,12 @@ def preprocess(
         RequestError: naming the tensor, what was expected, what was got and the first bad frame.
 
     """
-    f0, mcep, bap = check_present(f0, mcep, bap)
-    check_shapes(f0, mcep, bap, settings)
+    f0, mcep, bap = check_tensors(f0, mcep, bap, settings)
     f0, mcep, bap = finite({"f0": f0, "mcep": mcep, "bap": bap}, check_repair(repair), report).values()
     factor = check_f0_factor(f0_factor)
     check_f0(f0.astype(np.float64), factor, settings)
     excitation, features, offsets = condition(f0, mcep, bap, settings.voice, factor, check_seed(seed))
-    check_normalised(features)
+    check_normalised(features, {"mcep": mcep, "bap": bap})
     return split(excitation, features, offsets, settings)
 
 

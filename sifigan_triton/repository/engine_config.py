@@ -36,6 +36,7 @@ def engine_config(settings: Settings, kind: EngineKind, platform: Platform) -> p
     if platform == "wheel":
         config = python_model(kind.model, [*inputs, DEADLINE], [output])
         config.parameters["precision"].string_value = kind.precision
+        config.parameters["hop_size"].string_value = str(settings.voice.hop_size)
         config.max_batch_size = settings.max_batch_size
         return config
     if kind.runtime == "openvino":  # its backend makes the batch axis static at max_batch_size: it gets none

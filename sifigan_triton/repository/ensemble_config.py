@@ -78,11 +78,13 @@ def older_first_step_config(settings: Settings, kind: EngineKind) -> pb.ModelCon
     return _windows_model(settings, OLDER_FIRST_STEP, kind, older_request_tensors(settings))
 
 
-def last_step_config() -> pb.ModelConfig:
+def last_step_config(settings: Settings) -> pb.ModelConfig:
     """Describe the model that turns an engine's windows into the waveform."""
     (deadline,) = batched([replace(_DEADLINE, name=response.DEADLINE, optional=True)])
     inputs = [Tensor(response.WINDOWS, FP32, (-1, 1, -1)), replace(_SAMPLES, name=response.SAMPLES), deadline]
-    return python_model(LAST_STEP, inputs, [_WAVEFORM, _PCM16, _WAVEFORM_ROW])
+    config = python_model(LAST_STEP, inputs, [_WAVEFORM, _PCM16, _WAVEFORM_ROW])
+    config.parameters["hop_size"].string_value = str(settings.voice.hop_size)
+    return config
 
 
 def ensemble_config(settings: Settings, name: str, kind: EngineKind, platform: Platform = "wheel") -> pb.ModelConfig:

@@ -75,7 +75,7 @@ def plan_models(
 
     """
     plans = [
-        ModelPlan(last_step_config(), "postprocess_model.py", (postprocess,)),
+        ModelPlan(last_step_config(settings), "postprocess_model.py", (postprocess,)),
         _ensemble(ensemble_config(settings, ENSEMBLE, default, platform)),
         _ensemble(older_ensemble_config(settings, default, platform)),
         _first_step(older_first_step_config(settings, default), settings, voice_sha256, default),

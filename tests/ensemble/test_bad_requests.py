@@ -13,22 +13,25 @@ import tritonclient.grpc
 import tritonclient.http
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from tests.conftest import Deployment
+from preprocess import Voice
+from tests.conftest import DEMO, Deployment
+from tests.small_voice import random_features
 
 pytestmark = pytest.mark.server
 
 T = 40
+VOICE = Voice.load(DEMO / "voice.json")
 Tensors = dict[str, npt.NDArray[Any]]
 LEFT_OUT = np.empty(0)
 """Stands for a tensor that is not sent."""
 
 
 def good() -> Tensors:
-    random = np.random.default_rng(0)
+    mcep, bap = random_features(VOICE, T)
     return {
         "f0": np.full(T, 200.0, np.float32),
-        "mcep": random.standard_normal((T, 40)).astype(np.float32),
-        "bap": random.standard_normal((T, 3)).astype(np.float32),
+        "mcep": mcep,
+        "bap": bap,
         "f0_factor": np.ones(1, np.float32),
         "seed": np.zeros(1, np.int64),
     }
@@ -81,6 +84,23 @@ BAD: dict[str, tuple[Tensors, str]] = {
         },
         r"f0 has 16385 frames \(81\.9 s\), expected at most 16384 \(81\.9 s: 128 windows of 128 frames\)",
     ),
+    "no frames and no options": (
+        {
+            "f0": np.ones(0, np.float32),
+            "mcep": np.ones((0, 40), np.float32),
+            "bap": np.ones((0, 3), np.float32),
+            "f0_factor": LEFT_OUT,
+            "seed": LEFT_OUT,
+        },
+        r"f0 has 0 frames, expected at least 1",
+    ),
+    "mcep of 100": (
+        {"mcep": np.full((T, 40), 100.0, np.float32)},
+        r"mcep is 100 at frame 0, coefficient 1: \S+ standard deviations .* at most 50 \(40 of 40 frames",
+    ),
+    "mcep of 1e30": (spoilt("mcep", (5, 7), 1e30), r"mcep is 1e\+30 at frame 5, coefficient 7: .* expected at most 50"),
+    "mcep of 1e37": (spoilt("mcep", (5, 7), 1e37), r"mcep is 1e\+37 at frame 5, coefficient 7: .* expected at most 50"),
+    "bap of -1000": (spoilt("bap", (6, 2), -1e3), r"bap is -1000 at frame 6, coefficient 2: .* expected at most 50"),
     "f0 missing": ({"f0": LEFT_OUT}, r"f0 missing, expected f0, mcep and bap"),
     "mcep and bap missing": ({"mcep": LEFT_OUT, "bap": LEFT_OUT}, r"mcep and bap missing, expected"),
 }
@@ -95,14 +115,16 @@ def connection(request: pytest.FixtureRequest, small_deployment: Deployment) -> 
     client.close()
 
 
-def infer(connection: tuple[Any, Any], tensors: Tensors) -> npt.NDArray[np.float32]:
+def infer(
+    connection: tuple[Any, Any], tensors: Tensors, model: str = "sifigan", output: str = "waveform"
+) -> npt.NDArray[np.float32]:
     api, client = connection
     inputs = []
     for name, values in tensors.items():
         tensor = api.InferInput(name, list(values.shape), np_to_triton_dtype(values.dtype))
         tensor.set_data_from_numpy(values)
         inputs.append(tensor)
-    waveform: npt.NDArray[np.float32] = client.infer("sifigan", inputs).as_numpy("waveform")
+    waveform: npt.NDArray[np.float32] = client.infer(model, inputs).as_numpy(output)
     return waveform
 
 
@@ -117,3 +139,31 @@ def test_bad_request(connection: tuple[Any, Any], case: str) -> None:
     waveform = infer(connection, good())
     assert waveform.shape == (T * 120,)
     assert np.isfinite(waveform).all()
+
+
+WINDOWS = np.zeros((2, 1, 480), np.float32)
+BAD_WINDOWS: dict[str, tuple[Tensors, str]] = {
+    "samples -5": ({"samples": np.array([-5])}, r"samples is -5, expected 1 to 960"),
+    "samples 0": ({"samples": np.array([0])}, r"samples is 0, expected 1 to 960"),
+    "one sample too many": ({"samples": np.array([961])}, r"samples is 961, expected 1 to 960"),
+    "samples 2^62": ({"samples": np.array([2**62])}, r"samples is 4611686018427387904, expected 1 to 960"),
+    "no windows": ({"windows": WINDOWS[:0]}, r"samples is 960, expected 1 to 0"),
+    "no deadline": ({"deadline": np.zeros((0, 1), np.int64)}, r"deadline has shape \[0, 1\], expected \[2, 1\]"),
+    "three deadlines": ({"deadline": np.zeros((3, 1), np.int64)}, r"deadline has shape \[3, 1\], expected \[2, 1\]"),
+    "NaN": (
+        {"windows": np.full((2, 1, 480), np.nan, np.float32)},
+        r"waveform is nan at frame 0 \(sample 0\), expected",
+    ),
+    "-Inf": ({"windows": np.full((2, 1, 480), -np.inf, np.float32)}, r"waveform is -inf at frame 0 .* \(960 of 960"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_WINDOWS)
+@pytest.mark.parametrize("output", ["waveform", "pcm16"])
+def test_postprocess_checks_what_it_is_given(connection: tuple[Any, Any], case: str, output: str) -> None:
+    changed, message = BAD_WINDOWS[case]
+    tensors = {"windows": WINDOWS, "samples": np.array([960])}
+    with pytest.raises(InferenceServerException, match=message) as raised:
+        infer(connection, tensors | changed, "postprocess", output)
+    assert "At:" not in str(raised.value)  # where the Python backend puts paths
+    assert infer(connection, tensors, "postprocess", output).shape == (960,)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,3 +53,28 @@ def test_a_models_inputs_tell_its_interface(interface: object) -> None:
 def test_an_empty_request_is_told_what_is_missing(interface: object) -> None:
     with pytest.raises(RequestError, match="missing, expected"):
         interface.outputs({}, SETTINGS)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("interface", INTERFACES, ids=lambda interface: interface.timed)
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("missing", "missing, expected"),
+        ("long", r"has 4097 frames \(20.5 s\), expected at most 4096"),
+        ("empty", "has 0 frames, expected at least 1"),
+    ],
+)
+def test_what_does_not_fit_is_refused_without_reading_a_value(interface: Any, fault: str, message: str) -> None:
+    tensors = request_of(interface.function)
+    for values in tensors.values():
+        values[...] = np.nan
+    interface.refuse_early(tensors, SETTINGS)
+    if fault == "missing":
+        del tensors[interface.timed]
+    else:
+        count = {"long": SETTINGS.longest_frames + 1, "empty": 0}[fault]
+        shape = list(tensors[interface.timed].shape)
+        shape[-1] = count
+        tensors[interface.timed] = np.broadcast_to(np.float32(0.0), shape)
+    with pytest.raises(RequestError, match=message):
+        interface.refuse_early(tensors, SETTINGS)

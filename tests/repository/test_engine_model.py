@@ -27,6 +27,7 @@ pytestmark = pytest.mark.server
 
 TOGETHER, ALONE = ENGINES["trt-fp32"], ENGINES["trt-fp16"]
 """An engine that takes as long for sixteen windows as for one, and one that takes them one by one."""
+DYNAMIC = ENGINES["onnx-fp32"]
 SETTINGS = Settings(small_voice()[0], window=4, halo=2, f0_floor=400.0, max_batch_size=64)
 RUNTIME = """
 import time
@@ -85,8 +86,8 @@ class Served:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("models")
-    batches = {TOGETHER.model: 16, ALONE.model: 1}
-    for plan in plan_models(SETTINGS, "", [TOGETHER, ALONE], TOGETHER):
+    batches = {TOGETHER.model: 16, ALONE.model: 1, DYNAMIC.model: 1}
+    for plan in plan_models(SETTINGS, "", [TOGETHER, ALONE, DYNAMIC], TOGETHER):
         if plan.name in batches:
             files = {**plan.files, "runtime.py": RUNTIME.format(batch=batches[plan.name])}
             stage_model(folder, replace(plan, files=files))
@@ -135,3 +136,35 @@ def test_one_window_is_answered_before_the_thirty_in_front_of_it(served: Served)
     assert not was_done
     assert served.calls(ALONE)[before:] == 31 * [1]
     assert answered - asked <= 6  # its own turn comes at once; the rest is how long a request is on its way
+
+
+def utterance(served: Served, frames: int, offsets: int, samples: int) -> np.ndarray:
+    """Send an utterance of zeros to the engine for any length."""
+    shapes = {"excitation": (1, 1, samples), "features": (1, 43, frames), "offsets": (1, 10, offsets)}
+    inputs = []
+    for name, shape in shapes.items():
+        dtype = "INT32" if name == "offsets" else "FP32"
+        inputs.append(tritonclient.grpc.InferInput(name, shape, dtype))
+        inputs[-1].set_data_from_numpy(np.zeros(shape, triton_to_np_dtype(dtype)))
+    with tritonclient.grpc.InferenceServerClient(served.server.grpc_url) as client:
+        return client.infer(DYNAMIC.model, inputs, client_timeout=30.0).as_numpy("waveform")
+
+
+@pytest.mark.parametrize(
+    "lengths",
+    [(0, 0, 0), (8, 7, 960), (8, 8, 959), (8, 8, 16), (4, 8, 960)],
+    ids=lambda lengths: "-".join(map(str, lengths)),
+)
+def test_lengths_that_differ_are_refused(served: Served, lengths: tuple[int, int, int]) -> None:
+    frames, offsets, samples = lengths
+    got = re.escape(f"{{'features': {frames}, 'offsets': {offsets}, 'excitation': {samples}}}")
+    with pytest.raises(InferenceServerException, match=rf"INVALID_ARGUMENT.* are {got}, expected at least one frame"):
+        utterance(served, *lengths)
+    assert utterance(served, 4, 4, 480).shape == (1, 1, 480)
+
+
+@pytest.mark.parametrize("windows", [0, 65])
+def test_a_wrong_number_of_windows_is_refused(served: Served, windows: int) -> None:
+    with pytest.raises(InferenceServerException, match="INVALID_ARGUMENT"):
+        served.infer(ALONE, windows, 1.0)
+    assert served.infer(ALONE, 1, 1.0).shape == (1, 1, 480)

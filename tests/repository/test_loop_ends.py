@@ -133,3 +133,21 @@ def test_a_deadline_that_cannot_be_met(machine: Machine, now: list[int]) -> None
     assert "cannot be met, nothing was computed" in str(machine.answer("hopeless"))
     assert machine.turn() == "hopeful"
     assert machine.answer("hopeful") is None
+
+
+def test_alone_it_may_try(machine: Machine, now: list[int]) -> None:
+    machine.submit("first", 10.0)
+    running = machine.begun()
+    now[0] += 1000
+    machine.submit("hasty", 10.0, 10.0, timeout_us=2000)
+    running.ended.set()
+    assert [machine.turn(), machine.turn()] == ["hasty", "hasty"]
+    assert machine.answer("hasty") is None
+
+
+def test_a_job_that_costs_nothing_stops_nobody(machine: Machine) -> None:
+    machine.submit("nothing", 0.0)
+    assert machine.turn() == "nothing"
+    machine.submit("next", 5.0)
+    assert machine.turn() == "next"
+    assert machine.answer("next") is None

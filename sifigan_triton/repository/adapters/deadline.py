@@ -66,7 +66,8 @@ class Pace:
         """Learn from the work of a block."""
         began = now_us()
         yield
-        self._last.append((now_us() - began) / cost)
+        if cost > 0.0:
+            self._last.append((now_us() - began) / cost)
 
     def needs_us(self, cost: float) -> float:
         """Return how many microseconds work may need; 0 while nobody knows."""

@@ -11,11 +11,11 @@ import triton_python_backend_utils as pb_utils
 from .deadline import Deadline
 from .loop import Job, Loop
 from .metrics import RequestMetrics, Spent, WindowMetrics, computing
-from .responses import send
+from .responses import TensorError, send
 from .runtime import Engine
-from .sized_engine import SizedEngine
+from .sized_engine import EXCITATION, FEATURES, SizedEngine
 
-DEADLINE = "deadline"
+DEADLINE, OFFSETS = "deadline", "offsets"
 
 
 class TritonPythonModel:
@@ -28,6 +28,7 @@ class TritonPythonModel:
         dims = {port["name"]: [int(size) for size in port["dims"]] for port in (*config["input"], *config["output"])}
         self.inputs = [port["name"] for port in config["input"] if port["name"] != DEADLINE]
         self.output = config["output"][0]["name"]
+        self.hop_size = int(config["parameters"]["hop_size"]["string_value"])
         self.engine = SizedEngine(
             Engine,
             Path(__file__).parent,
@@ -52,6 +53,7 @@ class TritonPythonModel:
         spent, sender = Spent(), request.get_response_sender()
         try:
             windows = {name: pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in self.inputs}
+            self._check(windows)
             work = self.engine.work(windows)
             until = pb_utils.get_input_tensor_by_name(request, DEADLINE)
             deadline = Deadline.after(request.timeout()) if until is None else Deadline(int(until.as_numpy()[0, 0]))
@@ -64,6 +66,17 @@ class TritonPythonModel:
             self.loop.submit(job)
         else:  # windows of which nobody wants a frame
             answer(None)
+
+    def _check(self, windows: dict[str, Any]) -> None:
+        """Check that the lengths of an utterance agree; all else Triton knows from the model's configuration."""
+        frames = windows[FEATURES].shape[-1]
+        lengths = {FEATURES: frames, OFFSETS: windows[OFFSETS].shape[-1], EXCITATION: windows[EXCITATION].shape[-1]}
+        expected = {FEATURES: frames, OFFSETS: frames, EXCITATION: frames * self.hop_size}
+        if frames == 0 or lengths != expected:
+            raise TensorError(
+                f"the lengths are {lengths}, expected at least one frame of {FEATURES}, as many of {OFFSETS} and "
+                f"{self.hop_size} samples of {EXCITATION} for each: send what preprocess made"
+            )
 
     def _compute(self, batch: list[tuple[Job, Any]]) -> None:
         with computing([job.work[1] for job, _ in batch]):

@@ -174,7 +174,9 @@ class Loop:
                 return None
 
     def _late(self) -> list[Job]:
-        """Return the jobs whose deadline has passed or cannot be met: what they would get, others would lose."""
+        """Return the jobs whose deadline has passed or, while others wait too, cannot be met: the others gain by it."""
+        if len(self._waiting) == 1:
+            return [job for job in self._waiting if job.deadline.has_passed]
         return [job for job in self._waiting if job.deadline.left_us <= self._pace.needs_us(job.left)]
 
     def _pick(self, beside: bool) -> tuple[Batch, float]:

@@ -39,17 +39,27 @@ class TritonPythonModel:
     def execute(self, requests: list[Any]) -> list[None]:
         """Let each request wait for its turn: its deadline counts from here, and a short one passes a long one."""
         for request in requests:
-            sender, deadline, spent = request.get_response_sender(), Deadline.after(request.timeout()), Spent()
-            tensors = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
-            size = float(sum(values.nbytes for values in tensors.values()))
-            outputs: dict[str, Any] = {}
-            answer = partial(self._answer, sender, outputs, spent)
-            self.loop.submit(Job((tensors, outputs, spent), (deadline,), (size,), answer, deadline))
+            self._take(request)
         return [None] * len(requests)
 
     def finalize(self) -> None:
         """Answer what still waits."""
         self.loop.close()
+
+    def _take(self, request: Any) -> None:
+        """Refuse at once what does not fit: while a request waits, its tensors fill shared memory."""
+        spent, sender = Spent(), request.get_response_sender()
+        outputs: dict[str, Any] = {}
+        answer = partial(self._answer, sender, outputs, spent)
+        try:
+            deadline = Deadline.after(request.timeout())
+            tensors = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}  # views of shared memory
+            self.interface.refuse_early(tensors, self.settings)
+            size = float(sum(values.nbytes for values in tensors.values()))
+        except Exception as error:  # noqa: BLE001 - one bad request fails alone, whatever is wrong with it
+            answer(error)
+            return
+        self.loop.submit(Job((tensors, outputs, spent), (deadline,), (size,), answer, deadline))
 
     def _compute(self, batch: list[tuple[Job, Any]]) -> None:
         ((job, deadline),) = batch

@@ -11,7 +11,12 @@ from .loop import StoppedError
 
 logger = logging.getLogger(__name__)
 
-_CODES = {DeadlineError: "CANCELLED", StoppedError: "UNAVAILABLE"}
+
+class TensorError(ValueError):
+    """A model was given what does not fit; the message names tensor, expected, got and the fix."""
+
+
+_CODES = {DeadlineError: "CANCELLED", StoppedError: "UNAVAILABLE", TensorError: "INVALID_ARG"}
 """How Triton calls what a client can do something about."""
 
 
