@@ -8,6 +8,8 @@ from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
+from . import limits
+
 PdIndexing = Literal["reflect", "zero"]
 VOICE_FILE = "voice.json"
 """File of the constants, in a voice's folder and beside the models that need them."""
@@ -42,6 +44,7 @@ class GeneratorConfig:
             VoiceError: naming the hyperparameter, what was expected and what was got.
 
         """
+        self._check_limits()
         scales = len(self.upsample_scales)
         if len(self.source_dilations) != scales:
             raise VoiceError(
@@ -58,6 +61,24 @@ class GeneratorConfig:
         for size in (self.kernel_size, *self.filter_kernel_sizes):
             if size % 2 == 0:
                 raise VoiceError(f"kernel size is {size}, expected an odd number")
+
+    def _check_limits(self) -> None:
+        """Refuse what no network can be made of, before one is."""
+        for key, highest in (
+            ("in_channels", limits.MAX_FEATURES),
+            ("channels", limits.MAX_CHANNELS),
+            ("kernel_size", limits.MAX_KERNEL),
+        ):
+            _refuse(key, limits.whole_fault(getattr(self, key), 1, highest))
+        for key, highest in (("upsample_scales", limits.MAX_SCALE), ("filter_kernel_sizes", limits.MAX_KERNEL)):
+            _refuse(key, limits.wholes_fault(getattr(self, key), highest))
+        for key in ("source_dilations", "filter_dilations"):
+            _refuse(key, _dilations_fault(getattr(self, key)))
+        for key in (f.name for f in fields(self) if f.type == "bool"):
+            value = getattr(self, key)
+            _refuse(key, None if isinstance(value, bool) else f"is {limits.shown(value)}, expected true or false")
+        _refuse("negative_slope", limits.number_fault(self.negative_slope, 0.0, 1.0))
+        _refuse("upsample_scales: the hop", limits.whole_fault(self.hop_size, 1, limits.MAX_HOP))
 
     @property
     def hop_size(self) -> int:
@@ -90,6 +111,19 @@ class AnalysisSettings:
     highpass_hz: float = 70.0
     """Cut-off of the high-pass filter in front of the analysis, in Hz; 0 switches it off."""
 
+    def __post_init__(self) -> None:
+        """Check that WORLD and SPTK can work with the settings.
+
+        Raises:
+            VoiceError: naming the setting, what was expected and what was got.
+
+        """
+        _refuse("f0_floor", limits.number_fault(self.f0_floor, *limits.F0_HZ))
+        _refuse("f0_ceiling", limits.number_fault(self.f0_ceiling, self.f0_floor, limits.F0_HZ[1]))
+        _refuse("mcep_order", limits.whole_fault(self.mcep_order, 0, limits.MAX_FEATURES - 1))
+        _refuse("all_pass_alpha", limits.number_fault(self.all_pass_alpha, -limits.MAX_ALPHA, limits.MAX_ALPHA))
+        _refuse("highpass_hz", limits.number_fault(self.highpass_hz, 0.0, limits.MAX_HIGHPASS_HZ))
+
 
 @dataclass(frozen=True)
 class Statistics:
@@ -102,13 +136,21 @@ class Statistics:
         """Check lengths and scales.
 
         Raises:
-            VoiceError: if the lengths differ or a scale is not positive.
+            VoiceError: if the lengths differ or are too large, or a value is not finite, not positive or out of range.
 
         """
+        for key in ("mean", "scale"):
+            values = getattr(self, key)
+            if not isinstance(values, tuple) or not 1 <= len(values) <= limits.MAX_FEATURES:
+                got = f"has {len(values):,} values" if isinstance(values, tuple) else f"is {limits.shown(values)}"
+                raise VoiceError(f"{key} {got}, expected a list of 1 to {limits.MAX_FEATURES:,} numbers")
         if len(self.mean) != len(self.scale):
             raise VoiceError(f"statistics have {len(self.mean)} means and {len(self.scale)} scales")
-        if not all(s > 0.0 for s in self.scale):
-            raise VoiceError("statistics hold a scale that is not positive")
+        for index, (mean, scale) in enumerate(zip(self.mean, self.scale, strict=True)):
+            _refuse(f"mean[{index}]", limits.number_fault(mean, -limits.MAX_MEAN, limits.MAX_MEAN))
+            if isinstance(scale, int | float) and not scale > 0.0:
+                raise VoiceError(f"statistics hold a scale that is not positive: scale[{index}] is {scale}")
+            _refuse(f"scale[{index}]", limits.number_fault(scale, *limits.SCALES))
 
 
 @dataclass(frozen=True)
@@ -137,7 +179,8 @@ class Voice:
 
         """
         if self.pd_indexing not in ("reflect", "zero"):
-            raise VoiceError(f"pd_indexing is {self.pd_indexing!r}, expected 'reflect' or 'zero'")
+            raise VoiceError(f"pd_indexing is {limits.shown(self.pd_indexing)}, expected 'reflect' or 'zero'")
+        self._check_limits()
         if len(self.dense_factors) != len(self.generator.upsample_scales):
             raise VoiceError(
                 f"dense_factors has {len(self.dense_factors)} values, expected one for each of the "
@@ -149,6 +192,21 @@ class Voice:
                 f"statistics of mcep ({len(self.mcep.mean)}) and bap ({len(self.bap.mean)}) make {width} features, "
                 f"the generator expects {self.generator.in_channels}"
             )
+
+    def _check_limits(self) -> None:
+        """Refuse constants that no sound can be made with."""
+        origin = self.provenance.items() if isinstance(self.provenance, dict) else [("provenance", None)]
+        for key, text in [("name", self.name), *origin]:
+            if not isinstance(text, str) or len(text) > limits.MAX_TEXT:
+                expected = f"expected a text of at most {limits.MAX_TEXT:,} characters"
+                raise VoiceError(f"{limits.shown(key)} is {limits.shown(text)}, {expected}")
+        _refuse("sample_rate", limits.whole_fault(self.sample_rate, *limits.SAMPLE_RATES))
+        if not isinstance(self.dense_factors, tuple):
+            raise VoiceError(f"dense_factors is {limits.shown(self.dense_factors)}, expected a list of numbers")
+        for index, factor in enumerate(self.dense_factors):
+            _refuse(f"dense_factors[{index}]", limits.number_fault(factor, *limits.DENSE_FACTORS))
+        for key in ("sine_amp", "noise_amp"):
+            _refuse(key, limits.number_fault(getattr(self, key), 0.0, 1.0))
 
     @property
     def hop_size(self) -> int:
@@ -174,8 +232,10 @@ class Voice:
         """
         try:
             values = json.loads(text)
-        except json.JSONDecodeError as error:
+        except ValueError as error:  # also a number of more digits than Python reads
             raise VoiceError(f"not valid JSON: {error}") from None
+        except RecursionError:
+            raise VoiceError("not the JSON of a voice: lists or objects are nested too deeply") from None
         nested = {"generator": GeneratorConfig, "analysis": AnalysisSettings, "mcep": Statistics, "bap": Statistics}
         for key, kind in nested.items():
             if isinstance(values, dict) and key in values:
@@ -192,7 +252,11 @@ class Voice:
 
         """
         try:
-            return cls.from_json(path.read_text(encoding="utf-8"))
+            with path.open("rb") as file:
+                data = file.read(limits.MAX_VOICE_BYTES + 1)
+            if len(data) > limits.MAX_VOICE_BYTES:
+                raise VoiceError(f"has more than {limits.MAX_VOICE_BYTES:,} bytes, expected the constants of a voice")
+            return cls.from_json(data.decode())
         except OSError as error:
             raise VoiceError(f"{path}: {error.strerror}") from None
         except (VoiceError, UnicodeDecodeError) as error:
@@ -206,11 +270,31 @@ def _construct(kind: type[Any], values: Any, where: str) -> Any:
     known = {f.name for f in fields(kind)}
     unknown = sorted(set(values) - known)
     if unknown:
-        raise VoiceError(f"{where} has unknown keys {unknown}, expected some of {sorted(known)}")
+        raise VoiceError(f"{where} has unknown keys {limits.shown(unknown)}, expected some of {sorted(known)}")
     try:
         return kind(**{key: _tuples(value) for key, value in values.items()})
+    except RecursionError:
+        raise VoiceError(f"{where}: lists are nested too deeply") from None
     except TypeError as error:
         raise VoiceError(f"{where}: {error}") from None
+    except VoiceError as error:
+        raise VoiceError(f"{where}: {error}" if where != "voice" else str(error)) from None
+
+
+def _refuse(key: str, fault: str | None) -> None:
+    """Raise what a check found."""
+    if fault is not None:
+        raise VoiceError(f"{key} {fault}")
+
+
+def _dilations_fault(value: Any) -> str | None:
+    """Say what is wrong with what should be a short tuple of short tuples of dilations."""
+    if not isinstance(value, tuple):
+        return f"is {limits.shown(value)}, expected a list of lists of whole numbers"
+    if len(value) > limits.MAX_LAYERS:
+        return f"has {len(value):,} entries, expected at most {limits.MAX_LAYERS}"
+    faults = (limits.wholes_fault(entry, limits.MAX_DILATION) for entry in value)
+    return next((fault for fault in faults if fault), None)
 
 
 def _tuples(value: Any) -> Any:
