@@ -114,7 +114,9 @@ def _check_header(path: Path, file: soundfile.SoundFile) -> None:
     if file.channels > MAX_CHANNELS:
         raise AudioError(f"{path}: has {file.channels:,} channels, expected at most {MAX_CHANNELS}: mix it down")
     if frames > MAX_SECONDS * rate:
-        raise AudioError(f"{path}: lasts {frames / rate:,.0f} s by its header, expected at most {MAX_SECONDS:,}: cut it")
+        raise AudioError(
+            f"{path}: lasts {frames / rate:,.0f} s by its header, expected at most {MAX_SECONDS:,}: cut it"
+        )
     if frames * file.channels > MAX_VALUES:
         raise AudioError(
             f"{path}: has {frames * file.channels:,} samples by its header, expected at most {MAX_VALUES:,}: cut it, "

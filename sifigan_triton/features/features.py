@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib import format  # noqa: A004 - NumPy's name
+from numpy.lib import format
 from numpy.typing import NDArray
 
 from sifigan_triton.files import atomic_file, bounded_zip
@@ -164,16 +164,17 @@ def _read_array(archive: zipfile.ZipFile, name: str, path: Path) -> NDArray[Any]
     """Read one array of an open archive, whose header must not claim more than the archive's directory."""
     try:
         with archive.open(f"{name}.npy") as file:
-            version = format.read_magic(file)
+            version = format.read_magic(file)  # type: ignore[no-untyped-call]
             if version != (1, 0):
                 raise ValueError(f"version {version[0]}.{version[1]} of the format, expected 1.0")
-            shape, _, dtype = format.read_array_header_1_0(file)
+            shape, _, dtype = format.read_array_header_1_0(file)  # type: ignore[no-untyped-call]
             held, claimed = archive.getinfo(f"{name}.npy").file_size - file.tell(), prod(shape) * dtype.itemsize
             if dtype.hasobject:
                 raise ValueError("it holds Python objects, expected numbers; nothing was run")
             if claimed != held or min(shape, default=0) < 0:
                 raise ValueError(f"it claims {str(shape)[:60]} of {dtype}, {claimed:,} bytes, and holds {held:,}")
             file.seek(0)
-            return np.asarray(format.read_array(file, allow_pickle=False))
+            array = format.read_array(file, allow_pickle=False)  # type: ignore[no-untyped-call]
+            return np.asarray(array)
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
         raise FeatureFileError(f"{path}: {name} is not readable ({error})") from None
