@@ -195,11 +195,13 @@ class Voice:
 
     def _check_limits(self) -> None:
         """Refuse constants that no sound can be made with."""
-        origin = self.provenance.items() if isinstance(self.provenance, dict) else [("provenance", None)]
+        if not isinstance(self.provenance, dict):
+            raise VoiceError(f"provenance is {limits.shown(self.provenance)}, expected an object")
+        origin = [(f"provenance {limits.shown(key)}", text) for key, text in self.provenance.items()]
         for key, text in [("name", self.name), *origin]:
             if not isinstance(text, str) or len(text) > limits.MAX_TEXT:
                 expected = f"expected a text of at most {limits.MAX_TEXT:,} characters"
-                raise VoiceError(f"{limits.shown(key)} is {limits.shown(text)}, {expected}")
+                raise VoiceError(f"{key} is {limits.shown(text)}, {expected}")
         _refuse("sample_rate", limits.whole_fault(self.sample_rate, *limits.SAMPLE_RATES))
         if not isinstance(self.dense_factors, tuple):
             raise VoiceError(f"dense_factors is {limits.shown(self.dense_factors)}, expected a list of numbers")
