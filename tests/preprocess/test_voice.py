@@ -138,7 +138,11 @@ BEYOND: list[tuple[tuple[str, ...], Any, str]] = [
     (("generator", "kernel_size"), 2**31 - 1, "generator: kernel_size is 2147483647, expected"),
     (("generator", "upsample_scales"), [0, 4, 3, 2], "generator: upsample_scales is 0, expected"),
     (("generator", "upsample_scales"), [64] * 4, "generator: upsample_scales: the hop is 16777216, expected"),
-    (("generator", "upsample_scales"), [1] * 10**4, "generator: upsample_scales has 10,000 entries, expected at most 16"),
+    (
+        ("generator", "upsample_scales"),
+        [1] * 10**4,
+        "generator: upsample_scales has 10,000 entries, expected at most 16",
+    ),
     (("generator", "source_dilations"), [[1] * 10**4] * 4, "generator: source_dilations has 10,000 entries"),
     (("generator", "filter_dilations"), [[10**9]] * 3, "generator: filter_dilations is 1000000000, expected"),
     (("generator", "filter_dilations"), [1] * 3, "generator: filter_dilations is 1, expected a list"),

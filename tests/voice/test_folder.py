@@ -105,20 +105,26 @@ def test_weights_that_are_not_finite_are_refused(folder: Path, value: float, dty
 
 def test_weights_that_are_whole_numbers_are_refused(folder: Path) -> None:
     edit(folder, **{"output_conv.bias": torch.ones(1, dtype=torch.int64)})
-    with pytest.raises(VoiceError, match=rf"{WEIGHTS_FILE}: output_conv\.bias is torch\.int64, expected floating-point"):
+    with pytest.raises(
+        VoiceError, match=rf"{WEIGHTS_FILE}: output_conv\.bias is torch\.int64, expected floating-point"
+    ):
         load_voice(folder)
 
 
 def test_header_that_claims_gigabytes_is_refused(folder: Path) -> None:
     weights = folder / WEIGHTS_FILE
     weights.write_bytes((2**40).to_bytes(8, "little") + weights.read_bytes()[8:])
-    with pytest.raises(VoiceError, match=rf"{WEIGHTS_FILE}: the header has 1,099,511,627,776 bytes, expected at most 1,0"):
+    with pytest.raises(
+        VoiceError, match=rf"{WEIGHTS_FILE}: the header has 1,099,511,627,776 bytes, expected at most 1,0"
+    ):
         load_voice(folder)
 
 
 def test_file_of_gigabytes_is_refused(folder: Path) -> None:
     os.truncate(folder / WEIGHTS_FILE, 2**40)  # a hole, which takes no space
-    with pytest.raises(VoiceError, match=rf"{WEIGHTS_FILE}: the file has 1,099,511,627,776 bytes, expected at most 536"):
+    with pytest.raises(
+        VoiceError, match=rf"{WEIGHTS_FILE}: the file has 1,099,511,627,776 bytes, expected at most 536"
+    ):
         load_voice(folder)
 
 
@@ -128,5 +134,7 @@ def test_constants_of_a_network_that_would_be_too_large_are_refused(folder: Path
     many = {"filter_kernel_sizes": [63] * 16, "filter_dilations": [[1] * 16] * 16}
     values["generator"] |= {"channels": 2048, **many}
     (folder / VOICE_FILE).write_text(json.dumps(values))
-    with pytest.raises(VoiceError, match=rf"{VOICE_FILE}: generator: channels = 2,048 with .* expected at most 67,108,864"):
+    with pytest.raises(
+        VoiceError, match=rf"{VOICE_FILE}: generator: channels = 2,048 with .* expected at most 67,108,864"
+    ):
         load_voice(folder)

@@ -207,7 +207,10 @@ def test_file_that_stands_for_more_than_its_bytes_is_refused(tmp_path: Path, tex
 
 MANY = 10000
 TOO_LARGE: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
-    "channels": (lambda v: v.update(channels=2**40), r"generator\.yaml: channels: 1099511627776, expected at most 2,048"),
+    "channels": (
+        lambda v: v.update(channels=2**40),
+        r"generator\.yaml: channels: 1099511627776, expected at most 2,048",
+    ),
     "width": (lambda v: v.update(in_channels=2**62), r"in_channels: .*, expected at most 1,024"),
     "kernel": (lambda v: v.update(kernel_size=2**31 - 1), r"kernel_size: .*, expected at most 63"),
     "dilations": (
