@@ -47,6 +47,21 @@ _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxother, _SHORT.maxstring = 3, 60, 60
 
 
+class VoiceError(ValueError):
+    """A voice file is missing, malformed or inconsistent."""
+
+
+def refuse(key: str, fault: str | None) -> None:
+    """Raise what a check of this constant found, if it found anything.
+
+    Raises:
+        VoiceError: naming the constant, what was got and what was expected.
+
+    """
+    if fault is not None:
+        raise VoiceError(f"{key} {fault}")
+
+
 def shown(value: Any) -> str:
     """Return a value as a message shows it: at most 60 characters, whatever is inside."""
     if isinstance(value, int) and value.bit_length() > 64:  # writing out a long one is slow, or refused by Python

@@ -4,96 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, fields
-from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
 from . import limits
+from .generator_config import GeneratorConfig as GeneratorConfig
+from .limits import VoiceError as VoiceError
+from .limits import refuse
 
 PdIndexing = Literal["reflect", "zero"]
 VOICE_FILE = "voice.json"
 """File of the constants, in a voice's folder and beside the models that need them."""
-
-
-class VoiceError(ValueError):
-    """A voice file is missing, malformed or inconsistent."""
-
-
-@dataclass(frozen=True)
-class GeneratorConfig:
-    """Hyperparameters of the SiFi-GAN generator (arXiv 2210.15533), under the names of the public training code."""
-
-    in_channels: int = 43
-    channels: int = 512
-    kernel_size: int = 7
-    upsample_scales: tuple[int, ...] = (5, 4, 3, 2)
-    source_dilations: tuple[tuple[int, ...], ...] = ((1,), (1, 2), (1, 2, 4), (1, 2, 4, 8))
-    source_additional_convs: bool = True
-    filter_kernel_sizes: tuple[int, ...] = (3, 5, 7)
-    filter_dilations: tuple[tuple[int, ...], ...] = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
-    filter_additional_convs: bool = False
-    share_upsamples: bool = False
-    share_downsamples: bool = False
-    bias: bool = True
-    negative_slope: float = 0.1
-
-    def __post_init__(self) -> None:
-        """Check that the hyperparameters fit each other.
-
-        Raises:
-            VoiceError: naming the hyperparameter, what was expected and what was got.
-
-        """
-        self._check_limits()
-        scales = len(self.upsample_scales)
-        if len(self.source_dilations) != scales:
-            raise VoiceError(
-                f"source_dilations has {len(self.source_dilations)} entries, expected one for each of the "
-                f"{scales} upsample_scales"
-            )
-        if len(self.filter_dilations) != len(self.filter_kernel_sizes):
-            raise VoiceError(
-                f"filter_dilations has {len(self.filter_dilations)} entries, expected one for each of the "
-                f"{len(self.filter_kernel_sizes)} filter_kernel_sizes"
-            )
-        if self.channels % 2**scales:
-            raise VoiceError(f"channels is {self.channels}, expected a multiple of {2**scales} (halved at every scale)")
-        for size in (self.kernel_size, *self.filter_kernel_sizes):
-            if size % 2 == 0:
-                raise VoiceError(f"kernel size is {size}, expected an odd number")
-
-    def _check_limits(self) -> None:
-        """Refuse what no network can be made of, before one is."""
-        for key, highest in (
-            ("in_channels", limits.MAX_FEATURES),
-            ("channels", limits.MAX_CHANNELS),
-            ("kernel_size", limits.MAX_KERNEL),
-        ):
-            _refuse(key, limits.whole_fault(getattr(self, key), 1, highest))
-        for key, highest in (("upsample_scales", limits.MAX_SCALE), ("filter_kernel_sizes", limits.MAX_KERNEL)):
-            _refuse(key, limits.wholes_fault(getattr(self, key), highest))
-        for key in ("source_dilations", "filter_dilations"):
-            _refuse(key, _dilations_fault(getattr(self, key)))
-        for key in (f.name for f in fields(self) if f.type == "bool"):
-            value = getattr(self, key)
-            _refuse(key, None if isinstance(value, bool) else f"is {limits.shown(value)}, expected true or false")
-        _refuse("negative_slope", limits.number_fault(self.negative_slope, 0.0, 1.0))
-        _refuse("upsample_scales: the hop", limits.whole_fault(self.hop_size, 1, limits.MAX_HOP))
-
-    @property
-    def hop_size(self) -> int:
-        """Samples of output a frame."""
-        return prod(self.upsample_scales)
-
-    @property
-    def rates(self) -> tuple[int, ...]:
-        """Samples a frame after each up-sampling stage: (5, 20, 60, 120) by default."""
-        return tuple(prod(self.upsample_scales[: i + 1]) for i in range(len(self.upsample_scales)))
-
-    @property
-    def pitch_dependent_convs(self) -> tuple[tuple[int, int], ...]:
-        """(stage, dilation) of each pitch-dependent convolution, in the order of the rows of `offsets`."""
-        return tuple((stage, d) for stage, dilations in enumerate(self.source_dilations) for d in dilations)
 
 
 @dataclass(frozen=True)
@@ -118,11 +39,11 @@ class AnalysisSettings:
             VoiceError: naming the setting, what was expected and what was got.
 
         """
-        _refuse("f0_floor", limits.number_fault(self.f0_floor, *limits.F0_HZ))
-        _refuse("f0_ceiling", limits.number_fault(self.f0_ceiling, self.f0_floor, limits.F0_HZ[1]))
-        _refuse("mcep_order", limits.whole_fault(self.mcep_order, 0, limits.MAX_FEATURES - 1))
-        _refuse("all_pass_alpha", limits.number_fault(self.all_pass_alpha, -limits.MAX_ALPHA, limits.MAX_ALPHA))
-        _refuse("highpass_hz", limits.number_fault(self.highpass_hz, 0.0, limits.MAX_HIGHPASS_HZ))
+        refuse("f0_floor", limits.number_fault(self.f0_floor, *limits.F0_HZ))
+        refuse("f0_ceiling", limits.number_fault(self.f0_ceiling, self.f0_floor, limits.F0_HZ[1]))
+        refuse("mcep_order", limits.whole_fault(self.mcep_order, 0, limits.MAX_FEATURES - 1))
+        refuse("all_pass_alpha", limits.number_fault(self.all_pass_alpha, -limits.MAX_ALPHA, limits.MAX_ALPHA))
+        refuse("highpass_hz", limits.number_fault(self.highpass_hz, 0.0, limits.MAX_HIGHPASS_HZ))
 
 
 @dataclass(frozen=True)
@@ -147,10 +68,10 @@ class Statistics:
         if len(self.mean) != len(self.scale):
             raise VoiceError(f"statistics have {len(self.mean)} means and {len(self.scale)} scales")
         for index, (mean, scale) in enumerate(zip(self.mean, self.scale, strict=True)):
-            _refuse(f"mean[{index}]", limits.number_fault(mean, -limits.MAX_MEAN, limits.MAX_MEAN))
+            refuse(f"mean[{index}]", limits.number_fault(mean, -limits.MAX_MEAN, limits.MAX_MEAN))
             if isinstance(scale, int | float) and not scale > 0.0:
                 raise VoiceError(f"statistics hold a scale that is not positive: scale[{index}] is {scale}")
-            _refuse(f"scale[{index}]", limits.number_fault(scale, *limits.SCALES))
+            refuse(f"scale[{index}]", limits.number_fault(scale, *limits.SCALES))
 
 
 @dataclass(frozen=True)
@@ -202,13 +123,13 @@ class Voice:
             if not isinstance(text, str) or len(text) > limits.MAX_TEXT:
                 expected = f"expected a text of at most {limits.MAX_TEXT:,} characters"
                 raise VoiceError(f"{key} is {limits.shown(text)}, {expected}")
-        _refuse("sample_rate", limits.whole_fault(self.sample_rate, *limits.SAMPLE_RATES))
+        refuse("sample_rate", limits.whole_fault(self.sample_rate, *limits.SAMPLE_RATES))
         if not isinstance(self.dense_factors, tuple):
             raise VoiceError(f"dense_factors is {limits.shown(self.dense_factors)}, expected a list of numbers")
         for index, factor in enumerate(self.dense_factors):
-            _refuse(f"dense_factors[{index}]", limits.number_fault(factor, *limits.DENSE_FACTORS))
+            refuse(f"dense_factors[{index}]", limits.number_fault(factor, *limits.DENSE_FACTORS))
         for key in ("sine_amp", "noise_amp"):
-            _refuse(key, limits.number_fault(getattr(self, key), 0.0, 1.0))
+            refuse(key, limits.number_fault(getattr(self, key), 0.0, 1.0))
 
     @property
     def hop_size(self) -> int:
@@ -281,22 +202,6 @@ def _construct(kind: type[Any], values: Any, where: str) -> Any:
         raise VoiceError(f"{where}: {error}") from None
     except VoiceError as error:
         raise VoiceError(f"{where}: {error}" if where != "voice" else str(error)) from None
-
-
-def _refuse(key: str, fault: str | None) -> None:
-    """Raise what a check found."""
-    if fault is not None:
-        raise VoiceError(f"{key} {fault}")
-
-
-def _dilations_fault(value: Any) -> str | None:
-    """Say what is wrong with what should be a short tuple of short tuples of dilations."""
-    if not isinstance(value, tuple):
-        return f"is {limits.shown(value)}, expected a list of lists of whole numbers"
-    if len(value) > limits.MAX_LAYERS:
-        return f"has {len(value):,} entries, expected at most {limits.MAX_LAYERS}"
-    faults = (limits.wholes_fault(entry, limits.MAX_DILATION) for entry in value)
-    return next((fault for fault in faults if fault), None)
 
 
 def _tuples(value: Any) -> Any:

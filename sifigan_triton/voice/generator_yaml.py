@@ -212,7 +212,7 @@ def _read(path: Path) -> tuple[dict[str, Any], str, Any]:
         raw = yaml.load(read_at_most(path, MAX_BYTES).decode(), _Loader)
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError) as error:  # also dates that are none and numbers of too many digits
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # also dates and numbers that Python does not make
         raise CheckpointError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
         raise CheckpointError(f"{path}: holds {shown(raw)}, expected a mapping with _target_: {TARGET}")

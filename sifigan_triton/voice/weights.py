@@ -29,9 +29,13 @@ MAX_BYTES = 2**32
 """Largest checkpoint, in bytes. A whole one of the public trainer has some 10**9, discriminators and optimizers
 included, and all of it is read into memory."""
 
-MAX_PICKLE_BYTES = 2**21
+MAX_PICKLE_BYTES = 2**20
 """Largest pickle of a checkpoint, in bytes, which says where each tensor lies: some 10**5 for a whole training. Python
 may take hundred times of it."""
+
+MAX_SHARED_TUPLES = 16
+"""How often the pickle may use a tuple again, as one optimizer's groups share `betas`. As the key of a dictionary, a
+tuple that holds the last one twice, 40 times over, takes days to hash."""
 
 _ADMITTED = re.compile(
     r"collections\.(OrderedDict|Counter)|torch\.(\w+Storage|Size|device)|torch\._utils\._rebuild_(tensor_v2|parameter)"
@@ -161,13 +165,23 @@ def _check_archive(path: Path) -> None:
 
 def _check_globals(path: Path, data: bytes) -> None:
     """Refuse a pickle that asks for more than tensors: what PyTorch admits can take memory without end (bytearray)."""
+    tuples: set[int] = set()
+    shared, last = 0, ""
     for code, argument, _ in pickletools.genops(data):
+        if last.startswith("TUPLE") and code.name.endswith("BINPUT"):
+            tuples.add(argument)
+        shared += code.name.endswith("BINGET") and argument in tuples
+        last = code.name
         asked = "a name made while it is read" if code.name == "STACK_GLOBAL" else str(argument).replace(" ", ".")
         if code.name in ("STACK_GLOBAL", "INST") or (code.name == "GLOBAL" and not _ADMITTED.fullmatch(asked)):
             raise CheckpointError(
                 f"{path}: refused, it holds more than tensors and numbers; nothing was run (asks for the global "
                 f"{asked[:60]}): take a checkpoint as the public trainer saves it"
             )
+    if shared > MAX_SHARED_TUPLES:
+        raise zipfile.BadZipFile(
+            f"data.pkl uses tuples more than once, {shared} times, expected at most {MAX_SHARED_TUPLES}"
+        )
 
 
 def _generator_state(path: Path, checkpoint: dict[str, Any]) -> Mapping[str, Any]:

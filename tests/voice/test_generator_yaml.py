@@ -193,6 +193,7 @@ HOSTILE: dict[str, tuple[str, str]] = {
     "mappings": ("a: " + "{a: " * 5000 + "}" * 5000, r"nested deeper than 16 levels"),
     "large": ("# " + "x" * 2**16, r"has more than 65,536 bytes"),
     "digits": ("a: " + "1" * 5000, r"not a YAML file: .*digits"),
+    "base-60": ("a: 1" + ":1" * 30000 + ".5", r"not a YAML file: int too large"),
     "no-date": ("a: 2001-99-99", r"not a YAML file: .*month"),
     "bits": ("_target_: 0x" + "f" * 60000, r"_target_ is a number of 240,000 bits, expected"),
 }
@@ -231,7 +232,7 @@ TOO_LARGE: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
             v.update(channels=2048),
             v["filter_network_params"].update(resblock_kernel_sizes=[63] * 16, resblock_dilations=[[1] * 16] * 16),
         ),
-        r"generator\.yaml: channels = 2,048 with these kernels and dilations make .* weights, expected at most 67,108,864",
+        r"generator\.yaml: channels = 2,048 with these .* make .* weights, expected at most 67,108,864",
     ),
 }
 

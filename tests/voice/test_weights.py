@@ -224,12 +224,16 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
     "directory": (many_names, r"has a directory of .* bytes, expected at most 1,048,576"),
     "large": (lambda path: os.truncate(path, 2**40), r"has 1,099,511,627,776 bytes, expected at most 4,294,967,296"),
     "large-pickle": (
-        pickle_of(b"\x80\x02(" + b"]" * 2**21 + b"l."),
-        r"data\.pkl has .* bytes, expected at most 2,097,152",
+        pickle_of(b"\x80\x02(" + b"]" * 2**20 + b"l."),
+        r"data\.pkl has .* bytes, expected at most 1,048,576",
     ),
     "bytearray": (
         pickle_of(b"\x80\x02c__builtin__\nbytearray\n\x8a\x05\x00\x00\x00\x00\x10\x85R."),
         r"refused, it holds more than tensors .*; nothing was run \(asks for the global __builtin__\.bytearray\)",
+    ),
+    "key-that-is-never-hashed": (
+        pickle_of(b"\x80\x02}K\x01" + b"".join(b"q%ch%c\x86" % (i, i) for i in range(40)) + b"K\x01s."),
+        r"data\.pkl uses tuples more than once, 40 times, expected at most 16",
     ),
     "name-made-while-read": (
         pickle_of(b"\x80\x04\x8c\x02os\x8c\x06system\x93."),
