@@ -165,13 +165,14 @@ def _check_archive(path: Path) -> None:
 
 def _check_globals(path: Path, data: bytes) -> None:
     """Refuse a pickle that asks for more than tensors: what PyTorch admits can take memory without end (bytearray)."""
-    tuples: set[int] = set()
-    shared, last = 0, ""
+    tuples: set[Any] = set()  # where the pickle remembers one
+    shared, on_top = 0, False
     for code, argument, _ in pickletools.genops(data):
-        if last.startswith("TUPLE") and code.name.endswith("BINPUT"):
+        again = code.name.endswith("BINGET") and argument in tuples
+        on_top = again or code.name.startswith("TUPLE") or (on_top and code.name.endswith("BINPUT"))
+        if on_top and code.name.endswith("BINPUT"):
             tuples.add(argument)
-        shared += code.name.endswith("BINGET") and argument in tuples
-        last = code.name
+        shared += again
         asked = "a name made while it is read" if code.name == "STACK_GLOBAL" else str(argument).replace(" ", ".")
         if code.name in ("STACK_GLOBAL", "INST") or (code.name == "GLOBAL" and not _ADMITTED.fullmatch(asked)):
             raise CheckpointError(
