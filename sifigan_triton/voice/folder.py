@@ -30,6 +30,9 @@ MAX_FILE_BYTES = 2**29
 MAX_HEADER_BYTES = 2**20
 """Longest header of a `generator.safetensors`; a real one has some 20,000 bytes."""
 
+MAX_REASON = 500
+"""Most characters of PyTorch's reason, which names every tensor that does not fit."""
+
 
 def save_voice(folder: Path, voice: Voice, generator: Generator, card: str) -> None:
     """Write a voice folder; files of the same names are replaced, each in one step and `voice.json` last.
@@ -75,7 +78,7 @@ def load_voice(folder: Path) -> tuple[Voice, Generator]:
     except (OSError, SafetensorError) as error:
         raise VoiceError(f"{path}: {error}") from None
     except RuntimeError as error:
-        raise VoiceError(f"{path} does not fit {VOICE_FILE}: {error}") from None
+        raise VoiceError(f"{path} does not fit {VOICE_FILE}: {str(error)[:MAX_REASON]}") from None
     return voice, generator.eval().requires_grad_(False)
 
 
@@ -109,8 +112,10 @@ def _check_values(path: Path, weights: dict[str, torch.Tensor]) -> None:
     for name, tensor in weights.items():
         if not tensor.is_floating_point():
             raise VoiceError(f"{path}: {name} is {tensor.dtype}, expected floating-point numbers")
-        if not torch.isfinite(tensor.double()).all():  # 8-bit formats have no isfinite of their own
-            raise VoiceError(f"{path}: {name} holds NaN or infinity, expected finite weights: take another voice")
+        if not torch.isfinite(tensor.float()).all():
+            raise VoiceError(
+                f"{path}: {name} holds NaN, infinity or more than FP32 holds, expected finite weights: take another voice"
+            )
 
 
 def voice_hash(folder: Path) -> str:

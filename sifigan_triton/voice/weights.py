@@ -219,7 +219,12 @@ def _weight(path: Path, state: Mapping[str, Any], layer: str, shape: torch.Size)
             norm = torch.linalg.vector_norm(direction, dim=(1, 2), keepdim=True)
             if not norm.all():
                 raise CheckpointError(f"{path}: {keys[1]} has a row of zeros, its weight norm is not defined")
-            return (direction * (magnitude / norm)).float(), keys
+            weight = (direction * (magnitude / norm)).float()
+            if not torch.isfinite(weight).all():
+                raise CheckpointError(
+                    f"{path}: {keys[0]} makes weights that FP32 does not hold: take another checkpoint"
+                )
+            return weight, keys
     key = f"{layer}.weight"
     if key not in state:
         raise _missing(path, f"{layer}.{_NORMED[0][0]} (or {key})")
@@ -241,7 +246,7 @@ def _tensor(path: Path, state: Mapping[str, Any], key: str, shape: torch.Size) -
             f"{path}: {key} has shape {tuple(value.shape)}, expected {tuple(shape)} by the generator YAML: check that "
             "both belong together"
         )
-    if not torch.isfinite(value).all():
+    if not torch.isfinite(value.float()).all():
         raise CheckpointError(f"{path}: {key} holds NaN or infinity, expected finite weights: take another checkpoint")
     return value.float()
 

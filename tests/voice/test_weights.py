@@ -122,6 +122,14 @@ BAD_STATES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         r"weight_g has shape \(1, 16, 1\), expected \(32, 1, 1\)",
     ),
     "nan": (replace_tensor("sn.emb.bias", torch.full((2,), float("nan"))), r"sn\.emb\.bias holds NaN or infinity"),
+    "beyond-fp32": (
+        replace_tensor("sn.emb.bias", torch.full((2,), 1e300, dtype=torch.float64)),
+        r"sn\.emb\.bias holds NaN or infinity",
+    ),
+    "folded-beyond-fp32": (
+        replace_tensor("sn.emb.weight_g", torch.full((2, 1, 1), 3e38)),
+        r"sn\.emb\.weight_g makes weights that FP32 does not hold",
+    ),
     "zero-direction": (
         replace_tensor("sn.emb.weight_v", torch.zeros(2, 1, 7)),
         r"sn\.emb\.weight_v has a row of zeros",
