@@ -113,9 +113,7 @@ def _check_values(path: Path, weights: dict[str, torch.Tensor]) -> None:
         if not tensor.is_floating_point():
             raise VoiceError(f"{path}: {name} is {tensor.dtype}, expected floating-point numbers")
         if not torch.isfinite(tensor.float()).all():
-            raise VoiceError(
-                f"{path}: {name} holds NaN, infinity or more than FP32 holds, expected finite weights: take another voice"
-            )
+            raise VoiceError(f"{path}: {name} holds NaN, infinity or more than FP32 holds, expected finite weights")
 
 
 def voice_hash(folder: Path) -> str:

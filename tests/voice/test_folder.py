@@ -105,7 +105,7 @@ def edit(folder: Path, **weights: torch.Tensor) -> None:
     ],
 )
 def test_weights_that_are_not_finite_are_refused(folder: Path, value: float, dtype: torch.dtype) -> None:
-    edit(folder, **{"output_conv.bias": torch.full((1,), value).to(dtype)})
+    edit(folder, **{"output_conv.bias": torch.full((1,), value, dtype=torch.float64).to(dtype)})
     with pytest.raises(VoiceError, match=rf"{WEIGHTS_FILE}: output_conv\.bias holds NaN, infinity"):
         load_voice(folder)
 

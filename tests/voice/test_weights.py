@@ -126,10 +126,6 @@ BAD_STATES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         replace_tensor("sn.emb.bias", torch.full((2,), 1e300, dtype=torch.float64)),
         r"sn\.emb\.bias holds NaN or infinity",
     ),
-    "folded-beyond-fp32": (
-        replace_tensor("sn.emb.weight_g", torch.full((2, 1, 1), 3e38)),
-        r"sn\.emb\.weight_g makes weights that FP32 does not hold",
-    ),
     "zero-direction": (
         replace_tensor("sn.emb.weight_v", torch.zeros(2, 1, 7)),
         r"sn\.emb\.weight_v has a row of zeros",
