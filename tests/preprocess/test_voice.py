@@ -164,7 +164,7 @@ BEYOND: list[tuple[tuple[str, ...], Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("path", "value", "message"), BEYOND)
+@pytest.mark.parametrize(("path", "value", "message"), BEYOND, ids=[case[2].split(",")[0][:40] for case in BEYOND])
 def test_constant_beyond_its_limit_is_refused(path: tuple[str, ...], value: Any, message: str) -> None:
     with pytest.raises(VoiceError, match=re.escape(message)) as refusal:
         Voice.from_json(json_with(*path, value=value))
