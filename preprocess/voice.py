@@ -4,75 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, fields
-from math import prod
 from pathlib import Path
 from typing import Any, Literal
+
+from . import limits
+from .generator_config import GeneratorConfig as GeneratorConfig
+from .limits import VoiceError as VoiceError
+from .limits import refuse
 
 PdIndexing = Literal["reflect", "zero"]
 VOICE_FILE = "voice.json"
 """File of the constants, in a voice's folder and beside the models that need them."""
-
-
-class VoiceError(ValueError):
-    """A voice file is missing, malformed or inconsistent."""
-
-
-@dataclass(frozen=True)
-class GeneratorConfig:
-    """Hyperparameters of the SiFi-GAN generator (arXiv 2210.15533), under the names of the public training code."""
-
-    in_channels: int = 43
-    channels: int = 512
-    kernel_size: int = 7
-    upsample_scales: tuple[int, ...] = (5, 4, 3, 2)
-    source_dilations: tuple[tuple[int, ...], ...] = ((1,), (1, 2), (1, 2, 4), (1, 2, 4, 8))
-    source_additional_convs: bool = True
-    filter_kernel_sizes: tuple[int, ...] = (3, 5, 7)
-    filter_dilations: tuple[tuple[int, ...], ...] = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
-    filter_additional_convs: bool = False
-    share_upsamples: bool = False
-    share_downsamples: bool = False
-    bias: bool = True
-    negative_slope: float = 0.1
-
-    def __post_init__(self) -> None:
-        """Check that the hyperparameters fit each other.
-
-        Raises:
-            VoiceError: naming the hyperparameter, what was expected and what was got.
-
-        """
-        scales = len(self.upsample_scales)
-        if len(self.source_dilations) != scales:
-            raise VoiceError(
-                f"source_dilations has {len(self.source_dilations)} entries, expected one for each of the "
-                f"{scales} upsample_scales"
-            )
-        if len(self.filter_dilations) != len(self.filter_kernel_sizes):
-            raise VoiceError(
-                f"filter_dilations has {len(self.filter_dilations)} entries, expected one for each of the "
-                f"{len(self.filter_kernel_sizes)} filter_kernel_sizes"
-            )
-        if self.channels % 2**scales:
-            raise VoiceError(f"channels is {self.channels}, expected a multiple of {2**scales} (halved at every scale)")
-        for size in (self.kernel_size, *self.filter_kernel_sizes):
-            if size % 2 == 0:
-                raise VoiceError(f"kernel size is {size}, expected an odd number")
-
-    @property
-    def hop_size(self) -> int:
-        """Samples of output a frame."""
-        return prod(self.upsample_scales)
-
-    @property
-    def rates(self) -> tuple[int, ...]:
-        """Samples a frame after each up-sampling stage: (5, 20, 60, 120) by default."""
-        return tuple(prod(self.upsample_scales[: i + 1]) for i in range(len(self.upsample_scales)))
-
-    @property
-    def pitch_dependent_convs(self) -> tuple[tuple[int, int], ...]:
-        """(stage, dilation) of each pitch-dependent convolution, in the order of the rows of `offsets`."""
-        return tuple((stage, d) for stage, dilations in enumerate(self.source_dilations) for d in dilations)
 
 
 @dataclass(frozen=True)
@@ -90,6 +32,19 @@ class AnalysisSettings:
     highpass_hz: float = 70.0
     """Cut-off of the high-pass filter in front of the analysis, in Hz; 0 switches it off."""
 
+    def __post_init__(self) -> None:
+        """Check that WORLD and SPTK can work with the settings.
+
+        Raises:
+            VoiceError: naming the setting, what was expected and what was got.
+
+        """
+        refuse("f0_floor", limits.number_fault(self.f0_floor, *limits.F0_HZ))
+        refuse("f0_ceiling", limits.number_fault(self.f0_ceiling, self.f0_floor, limits.F0_HZ[1]))
+        refuse("mcep_order", limits.whole_fault(self.mcep_order, 0, limits.MAX_FEATURES - 1))
+        refuse("all_pass_alpha", limits.number_fault(self.all_pass_alpha, -limits.MAX_ALPHA, limits.MAX_ALPHA))
+        refuse("highpass_hz", limits.number_fault(self.highpass_hz, 0.0, limits.MAX_HIGHPASS_HZ))
+
 
 @dataclass(frozen=True)
 class Statistics:
@@ -102,13 +57,21 @@ class Statistics:
         """Check lengths and scales.
 
         Raises:
-            VoiceError: if the lengths differ or a scale is not positive.
+            VoiceError: if the lengths differ or are too large, or a value is not finite, not positive or out of range.
 
         """
+        for key in ("mean", "scale"):
+            values = getattr(self, key)
+            if not isinstance(values, tuple) or not 1 <= len(values) <= limits.MAX_FEATURES:
+                got = f"has {len(values):,} values" if isinstance(values, tuple) else f"is {limits.shown(values)}"
+                raise VoiceError(f"{key} {got}, expected a list of 1 to {limits.MAX_FEATURES:,} numbers")
         if len(self.mean) != len(self.scale):
             raise VoiceError(f"statistics have {len(self.mean)} means and {len(self.scale)} scales")
-        if not all(s > 0.0 for s in self.scale):
-            raise VoiceError("statistics hold a scale that is not positive")
+        for index, (mean, scale) in enumerate(zip(self.mean, self.scale, strict=True)):
+            refuse(f"mean[{index}]", limits.number_fault(mean, -limits.MAX_MEAN, limits.MAX_MEAN))
+            if isinstance(scale, int | float) and not scale > 0.0:
+                raise VoiceError(f"statistics hold a scale that is not positive: scale[{index}] is {scale}")
+            refuse(f"scale[{index}]", limits.number_fault(scale, *limits.SCALES))
 
 
 @dataclass(frozen=True)
@@ -137,7 +100,8 @@ class Voice:
 
         """
         if self.pd_indexing not in ("reflect", "zero"):
-            raise VoiceError(f"pd_indexing is {self.pd_indexing!r}, expected 'reflect' or 'zero'")
+            raise VoiceError(f"pd_indexing is {limits.shown(self.pd_indexing)}, expected 'reflect' or 'zero'")
+        self._check_limits()
         if len(self.dense_factors) != len(self.generator.upsample_scales):
             raise VoiceError(
                 f"dense_factors has {len(self.dense_factors)} values, expected one for each of the "
@@ -149,6 +113,23 @@ class Voice:
                 f"statistics of mcep ({len(self.mcep.mean)}) and bap ({len(self.bap.mean)}) make {width} features, "
                 f"the generator expects {self.generator.in_channels}"
             )
+
+    def _check_limits(self) -> None:
+        """Refuse constants that no sound can be made with."""
+        if not isinstance(self.provenance, dict):
+            raise VoiceError(f"provenance is {limits.shown(self.provenance)}, expected an object")
+        origin = [(f"provenance {limits.shown(key)}", text) for key, text in self.provenance.items()]
+        for key, text in [("name", self.name), *origin]:
+            if not isinstance(text, str) or len(text) > limits.MAX_TEXT:
+                expected = f"expected a text of at most {limits.MAX_TEXT:,} characters"
+                raise VoiceError(f"{key} is {limits.shown(text)}, {expected}")
+        refuse("sample_rate", limits.whole_fault(self.sample_rate, *limits.SAMPLE_RATES))
+        if not isinstance(self.dense_factors, tuple):
+            raise VoiceError(f"dense_factors is {limits.shown(self.dense_factors)}, expected a list of numbers")
+        for index, factor in enumerate(self.dense_factors):
+            refuse(f"dense_factors[{index}]", limits.number_fault(factor, *limits.DENSE_FACTORS))
+        for key in ("sine_amp", "noise_amp"):
+            refuse(key, limits.number_fault(getattr(self, key), 0.0, 1.0))
 
     @property
     def hop_size(self) -> int:
@@ -174,8 +155,10 @@ class Voice:
         """
         try:
             values = json.loads(text)
-        except json.JSONDecodeError as error:
+        except ValueError as error:  # also a number of more digits than Python reads
             raise VoiceError(f"not valid JSON: {error}") from None
+        except RecursionError:
+            raise VoiceError("not the JSON of a voice: lists or objects are nested too deeply") from None
         nested = {"generator": GeneratorConfig, "analysis": AnalysisSettings, "mcep": Statistics, "bap": Statistics}
         for key, kind in nested.items():
             if isinstance(values, dict) and key in values:
@@ -192,7 +175,11 @@ class Voice:
 
         """
         try:
-            return cls.from_json(path.read_text(encoding="utf-8"))
+            with path.open("rb") as file:
+                data = file.read(limits.MAX_VOICE_BYTES + 1)
+            if len(data) > limits.MAX_VOICE_BYTES:
+                raise VoiceError(f"has more than {limits.MAX_VOICE_BYTES:,} bytes, expected the constants of a voice")
+            return cls.from_json(data.decode())
         except OSError as error:
             raise VoiceError(f"{path}: {error.strerror}") from None
         except (VoiceError, UnicodeDecodeError) as error:
@@ -206,11 +193,15 @@ def _construct(kind: type[Any], values: Any, where: str) -> Any:
     known = {f.name for f in fields(kind)}
     unknown = sorted(set(values) - known)
     if unknown:
-        raise VoiceError(f"{where} has unknown keys {unknown}, expected some of {sorted(known)}")
+        raise VoiceError(f"{where} has unknown keys {limits.shown(unknown)}, expected some of {sorted(known)}")
     try:
         return kind(**{key: _tuples(value) for key, value in values.items()})
+    except RecursionError:
+        raise VoiceError(f"{where}: lists are nested too deeply") from None
     except TypeError as error:
         raise VoiceError(f"{where}: {error}") from None
+    except VoiceError as error:
+        raise VoiceError(f"{where}: {error}" if where != "voice" else str(error)) from None
 
 
 def _tuples(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and their hashes."""
+"""Files that appear whole or not at all, their hashes, and strangers' files read within limits."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import io
 import os
 import secrets
 import stat
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,10 @@ from typing import BinaryIO
 
 MAX_LINKS = 40
 """Symbolic links that are followed, as many as Linux follows."""
+
+
+MAX_ZIP_DIRECTORY = 2**20
+"""Largest directory of a zip archive that is read, in bytes, some 10,000 files; Python makes ten times of it."""
 
 
 @contextmanager
@@ -81,6 +86,64 @@ def file_hash(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_at_most(path: Path, limit: int) -> bytes:
+    """Return the bytes of a file or stream that may come from a stranger.
+
+    Args:
+        path: the file.
+        limit: how many bytes it may have; no more are read.
+
+    Raises:
+        ValueError: if it has more; the message does not name the file.
+        OSError: if it cannot be read.
+
+    """
+    with path.open("rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise ValueError(f"has more than {limit:,} bytes, expected at most that many")
+    return data
+
+
+@contextmanager
+def bounded_zip(path: Path, methods: tuple[int, ...], limit: int) -> Iterator[zipfile.ZipFile]:
+    """Open a zip archive that may come from a stranger; what its directory says is checked before anything is unpacked.
+
+    Python hands out no more bytes of an entry than the directory says.
+
+    Args:
+        path: the archive.
+        methods: how entries may be packed, such as `zipfile.ZIP_STORED`.
+        limit: how many bytes all entries may have, unpacked.
+
+    Raises:
+        zipfile.BadZipFile: if it is no such archive, names an entry twice, packs one otherwise or unpacks to more.
+        OSError: if it cannot be read.
+
+    """
+    with _FrugalFile(path) as file, zipfile.ZipFile(file) as archive:
+        entries = archive.infolist()
+        if len({entry.filename for entry in entries}) < len(entries):
+            raise zipfile.BadZipFile("names an entry twice")
+        for entry in entries:
+            if entry.compress_type not in methods or entry.flag_bits & 1:
+                raise zipfile.BadZipFile(f"{entry.filename[:60]} is packed in a way that is not read, or encrypted")
+        unpacked = sum(entry.file_size for entry in entries)
+        if unpacked > limit:
+            raise zipfile.BadZipFile(f"unpacks to {unpacked:,} bytes, expected at most {limit:,}")
+        yield archive
+
+
+class _FrugalFile(io.FileIO):
+    """A file that no more is read from in one go than a zip archive's directory may have."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        wanted = os.fstat(self.fileno()).st_size - self.tell() if size is None or size < 0 else size
+        if wanted > MAX_ZIP_DIRECTORY:
+            raise zipfile.BadZipFile(f"has a directory of {wanted:,} bytes, expected at most {MAX_ZIP_DIRECTORY:,}")
+        return super().read(size) or b""
 
 
 def project_file(name: str) -> Path:

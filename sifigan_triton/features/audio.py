@@ -12,12 +12,28 @@ import soxr
 from numpy.typing import NDArray
 
 from postprocess import to_pcm16
-from sifigan_triton.files import atomic_file
+from sifigan_triton.files import atomic_file, read_at_most
 
 logger = logging.getLogger(__name__)
 
 MIN_SECONDS = 0.005
 """Shortest recording that can be analysed: one frame of 5 ms."""
+
+RATES = (4000, 384000)
+"""Lowest and highest rate of a recording, in Hz: from telephones to studios. One second at 1 Hz would become 24,000
+samples for every sample of the file."""
+
+MAX_CHANNELS = 32
+"""Most channels of a recording; they are averaged."""
+
+MAX_SECONDS = 1800
+"""Longest recording, more than five times what an engine of the default build takes in one call."""
+
+MAX_VALUES = 2**27
+"""Most samples over all channels, 1 GiB once decoded: half an hour of one channel at 74 kHz."""
+
+MAX_STREAM_BYTES = 2**28
+"""Most bytes that are taken from a pipe, where libsndfile cannot seek; a file has no such limit."""
 
 FORMATS = {"": "WAV", ".wav": "WAV", ".flac": "FLAC"}
 """Format by the ending of the file's name. OGG is left out: it does not keep 16-bit samples as they are."""
@@ -69,7 +85,7 @@ def read_waveform(path: Path) -> tuple[NDArray[np.float64], int]:
         float64 (L,), full scale = 1, and its samples a second.
 
     Raises:
-        AudioError: naming the file, if it is missing or unreadable.
+        AudioError: naming the file, if it is missing, unreadable or beyond the limits above, which the header tells.
 
     """
     path = Path(path)
@@ -78,11 +94,34 @@ def read_waveform(path: Path) -> tuple[NDArray[np.float64], int]:
     if path.is_dir():
         raise AudioError(f"{path}: is a folder, expected an audio file")
     try:
-        source = path if path.is_file() else io.BytesIO(path.read_bytes())  # a pipe: libsndfile has to seek
-        channels, rate = soundfile.read(source, dtype="float64", always_2d=True)  # (L, channels)
-    except (soundfile.LibsndfileError, OSError) as error:
+        # a pipe: libsndfile has to seek
+        source = path if path.is_file() else io.BytesIO(read_at_most(path, MAX_STREAM_BYTES))
+        with soundfile.SoundFile(source) as file:
+            _check_header(path, file)
+            channels, rate = file.read(dtype="float64", always_2d=True), file.samplerate  # (L, channels)
+    except AudioError:
+        raise
+    except (soundfile.LibsndfileError, OSError, ValueError, TypeError) as error:
         raise AudioError(f"{path}: not readable as audio, expected a WAV, FLAC or OGG file ({error})") from None
     return np.asarray(channels.mean(axis=1)), int(rate)  # (L, channels) -> (L,)
+
+
+def _check_header(path: Path, file: soundfile.SoundFile) -> None:
+    """Refuse what the header of an open file says, before its samples are read."""
+    rate, frames = file.samplerate, file.frames
+    if not RATES[0] <= rate <= RATES[1]:
+        raise AudioError(f"{path}: its rate is {rate:,} Hz, expected {RATES[0]:,} to {RATES[1]:,} Hz: resample it")
+    if file.channels > MAX_CHANNELS:
+        raise AudioError(f"{path}: has {file.channels:,} channels, expected at most {MAX_CHANNELS}: mix it down")
+    if frames > MAX_SECONDS * rate:
+        raise AudioError(
+            f"{path}: lasts {frames / rate:,.0f} s by its header, expected at most {MAX_SECONDS:,}: cut it"
+        )
+    if frames * file.channels > MAX_VALUES:
+        raise AudioError(
+            f"{path}: has {frames * file.channels:,} samples by its header, expected at most {MAX_VALUES:,}: cut it, "
+            "mix it down or resample it"
+        )
 
 
 def audio_format(path: Path) -> str:

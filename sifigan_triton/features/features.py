@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib import format
 from numpy.typing import NDArray
 
-from sifigan_triton.files import atomic_file
+from sifigan_triton.files import atomic_file, bounded_zip
 
 ARRAYS = {"f0": 1, "mcep": 2, "bap": 2}
 """Rank of each feature array."""
 
 SCALARS = {"sample_rate": "iu", "frame_period_ms": "iuf"}
 """NumPy kinds that each scalar of a feature file may have."""
+
+
+MAX_BYTES = 2**28
+"""Most bytes that a feature file unpacks to: two hours of the default voice's features."""
+
+MAX_NAMED = 8
+"""Most arrays of a wrong file that a message names."""
 
 
 class FeatureError(ValueError):
@@ -131,26 +139,41 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """Read the arrays of a feature file, without unpickling anything."""
     names = (*ARRAYS, *SCALARS)
     try:
-        archive = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            start = file.read(len(format.MAGIC_PREFIX))
+        if start == format.MAGIC_PREFIX:
+            raise FeatureFileError(f"{path}: holds a single array, expected an .npz file with {', '.join(names)}")
+        with bounded_zip(path, (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED), MAX_BYTES) as archive:
+            found = [name.removesuffix(".npy") for name in archive.namelist()]
+            missing = [name for name in names if name not in found]
+            if missing:
+                more = ", ..." if len(found) > MAX_NAMED else ""
+                raise FeatureFileError(
+                    f"{path}: lacks {', '.join(missing)}; it holds {', '.join(found[:MAX_NAMED]) or 'nothing'}{more}, "
+                    f"expected {', '.join(names)}"
+                )
+            return {name: _read_array(archive, name, path) for name in names}
     except FileNotFoundError:
         raise FeatureFileError(f"{path}: no such file") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, zipfile.BadZipFile) as error:
         raise FeatureFileError(f"{path}: not readable as an .npz file ({error})") from None
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise FeatureFileError(f"{path}: holds a single array, expected an .npz file with {', '.join(names)}")
-    with archive:
-        missing = [name for name in names if name not in archive.files]
-        if missing:
-            raise FeatureFileError(
-                f"{path}: lacks {', '.join(missing)}; it holds {', '.join(archive.files) or 'nothing'}, "
-                f"expected {', '.join(names)}"
-            )
-        return {name: _read_array(archive, name, path) for name in names}
 
 
-def _read_array(archive: np.lib.npyio.NpzFile, name: str, path: Path) -> NDArray[Any]:
-    """Read one array of an open archive."""
+def _read_array(archive: zipfile.ZipFile, name: str, path: Path) -> NDArray[Any]:
+    """Read one array of an open archive, whose header must not claim more than the archive's directory."""
     try:
-        return np.asarray(archive[name])
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise FeatureFileError(f"{path}: {name} is not readable ({error})") from None
+        with archive.open(f"{name}.npy") as file:
+            version = format.read_magic(file)  # type: ignore[no-untyped-call]
+            if version != (1, 0):
+                raise ValueError(f"version {version[0]}.{version[1]} of the format, expected 1.0")
+            shape, _, dtype = format.read_array_header_1_0(file)  # type: ignore[no-untyped-call]
+            held, claimed = archive.getinfo(f"{name}.npy").file_size - file.tell(), prod(shape) * dtype.itemsize
+            if dtype.hasobject:
+                raise ValueError("it holds Python objects, expected numbers; nothing was run")
+            if claimed != held or min(shape, default=0) < 0:
+                raise ValueError(f"it claims {str(shape)[:60]} of {dtype}, {claimed:,} bytes, and holds {held:,}")
+            file.seek(0)
+            array = format.read_array(file, allow_pickle=False)  # type: ignore[no-untyped-call]
+            return np.asarray(array)
+    except Exception as error:  # noqa: BLE001 - NumPy reads a header with Python's parser, which fails in many ways
+        raise FeatureFileError(f"{path}: {name} is not readable ({str(error)[:200]})") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,19 @@ import numpy as np
 import numpy.typing as npt
 
 from preprocess.f0 import raise_to_floor
-from sifigan_triton.files import project_file
+from sifigan_triton.files import project_file, read_at_most
+
+MAX_BYTES = 2**26
+"""Largest file of requests, in bytes: more than an hour of features. JSON takes some twenty times of it in memory."""
+
+MAX_REQUESTS = 10000
+"""Most requests of a file."""
 
 Array = npt.NDArray[np.float32]
+
+
+RANKS = {"f0": 1, "mcep": 2, "bap": 2}
+"""Rank of each tensor."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +59,14 @@ def read_requests(path: Path) -> list[Request]:
 
     """
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))["data"]
-        return [Request(*(_decode(entry[name]) for name in ("f0", "mcep", "bap"))) for entry in entries]
-    except (KeyError, TypeError, ValueError) as error:
+        entries = json.loads(read_at_most(path, MAX_BYTES))["data"]
+        if not isinstance(entries, list) or len(entries) > MAX_REQUESTS:
+            raise ValueError(f"'data' is no list of at most {MAX_REQUESTS:,} requests")
+        return [_request(index, entry) for index, entry in enumerate(entries)]
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(
             f"{path} holds no requests of the form "
-            f'{{"data": [{{"f0": {{"content": {{"b64": ...}}, "shape": [T]}}, ...}}]}}: {error!r}'
+            f'{{"data": [{{"f0": {{"content": {{"b64": ...}}, "shape": [T]}}, ...}}]}}: {repr(error)[:200]}'
         ) from None
 
 
@@ -63,6 +76,20 @@ def encode_tensor(values: npt.NDArray[Any]) -> dict[str, Any]:
     return {"content": {"b64": base64.b64encode(content).decode("ascii")}, "shape": list(values.shape)}
 
 
-def _decode(tensor: dict[str, dict[str, str]]) -> Array:
+def _request(index: int, entry: dict[str, Any]) -> Request:
+    """Decode an entry; its tensors must have as many frames."""
+    request = Request(*(_decode(f"data[{index}].{name}", entry[name], rank) for name, rank in RANKS.items()))
+    if not len(request.f0) == len(request.mcep) == len(request.bap):
+        raise ValueError(f"data[{index}]: f0, mcep and bap have different numbers of frames")
+    return request
+
+
+def _decode(key: str, tensor: dict[str, Any], rank: int) -> Array:
     values = np.frombuffer(base64.b64decode(tensor["content"]["b64"]), "<f4")
-    return values.reshape(tuple(map(int, tensor["shape"])))
+    shape = tensor["shape"]
+    if not isinstance(shape, list) or len(shape) != rank:
+        raise ValueError(f"{key}.shape is no list of {rank} numbers")
+    sizes = tuple(map(int, shape))
+    if min(sizes) < 1 or prod(sizes) != len(values):
+        raise ValueError(f"{key} has {len(values):,} values, expected a shape of positive numbers with as many")
+    return values.reshape(sizes)

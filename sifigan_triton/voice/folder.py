@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from pathlib import Path
 
 import torch
@@ -19,6 +20,18 @@ from sifigan_triton.network.generator import Generator
 
 WEIGHTS_FILE = "generator.safetensors"
 CARD_FILE = "README.md"
+
+MAX_WEIGHTS = 2**26
+"""Most weights of a generator, 256 MiB and eight times those of the public recipe."""
+
+MAX_FILE_BYTES = 2**29
+"""Largest `generator.safetensors`, in bytes: that many weights as FP64."""
+
+MAX_HEADER_BYTES = 2**20
+"""Longest header of a `generator.safetensors`; a real one has some 20,000 bytes."""
+
+MAX_REASON = 500
+"""Most characters of PyTorch's reason, which names every tensor that does not fit."""
 
 
 def save_voice(folder: Path, voice: Voice, generator: Generator, card: str) -> None:
@@ -52,14 +65,55 @@ def load_voice(folder: Path) -> tuple[Voice, Generator]:
     """
     voice = Voice.load(folder / VOICE_FILE)
     path = folder / WEIGHTS_FILE
+    try:
+        check_size(voice.generator)
+    except VoiceError as error:
+        raise VoiceError(f"{folder / VOICE_FILE}: generator: {error}") from None
     generator = Generator(voice.generator, voice.pd_indexing)
     try:
-        generator.load_state_dict(load_file(path))
+        _check_header(path)
+        weights = load_file(path)
+        _check_values(path, weights)
+        generator.load_state_dict(weights)
     except (OSError, SafetensorError) as error:
         raise VoiceError(f"{path}: {error}") from None
     except RuntimeError as error:
-        raise VoiceError(f"{path} does not fit {VOICE_FILE}: {error}") from None
+        raise VoiceError(f"{path} does not fit {VOICE_FILE}: {str(error)[:MAX_REASON]}") from None
     return voice, generator.eval().requires_grad_(False)
+
+
+def check_size(config: GeneratorConfig) -> None:
+    """Refuse a generator of too many weights, before memory is taken for them.
+
+    Raises:
+        VoiceError: naming the constants that make the size, how many weights there were and how many there may be.
+
+    """
+    with torch.device("meta"):
+        count = sum(tensor.numel() for tensor in Generator(config).state_dict().values())
+    if count > MAX_WEIGHTS:
+        raise VoiceError(
+            f"channels = {config.channels:,} with these kernels and dilations make {count:,} weights, expected at most "
+            f"{MAX_WEIGHTS:,}: check channels (512 in the public recipe), kernels and dilations"
+        )
+
+
+def _check_header(path: Path) -> None:
+    """Refuse a weights file whose size, or whose header's, is no voice's; the library checks the rest of the header."""
+    with path.open("rb") as file:
+        size, header = file.seek(0, os.SEEK_END), int.from_bytes(os.pread(file.fileno(), 8, 0), "little")
+    for what, got, allowed in (("file", size, MAX_FILE_BYTES), ("header", header, MAX_HEADER_BYTES)):
+        if got > allowed:
+            raise VoiceError(f"{path}: the {what} has {got:,} bytes, expected at most {allowed:,}: take another voice")
+
+
+def _check_values(path: Path, weights: dict[str, torch.Tensor]) -> None:
+    """Refuse weights that are no finite numbers."""
+    for name, tensor in weights.items():
+        if not tensor.is_floating_point():
+            raise VoiceError(f"{path}: {name} is {tensor.dtype}, expected floating-point numbers")
+        if not torch.isfinite(tensor.float()).all():
+            raise VoiceError(f"{path}: {name} holds NaN, infinity or more than FP32 holds, expected finite weights")
 
 
 def voice_hash(folder: Path) -> str:

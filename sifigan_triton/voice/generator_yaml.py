@@ -9,8 +9,18 @@ from typing import Any
 
 import yaml
 
+from preprocess import limits
+from preprocess.limits import shown
 from preprocess.voice import GeneratorConfig, Voice, VoiceError
+from sifigan_triton.files import read_at_most
 from sifigan_triton.voice import CheckpointError
+from sifigan_triton.voice.folder import check_size
+
+MAX_BYTES = 2**16
+"""Largest YAML file, in bytes; a whole training's has some 4,000."""
+
+MAX_DEPTH = 16
+"""Deepest nesting of the file; a whole training's has 4."""
 
 TARGET = "sifigan.models.SiFiGANGenerator"
 
@@ -58,6 +68,27 @@ _DATA: dict[str, Any] = {
 """What the section `data` of a training's file may say of the features; the generator's own file says nothing."""
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads YAML without aliases, by which a file of 300 bytes stands for gigabytes, and without deep nesting."""
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Refuse what may be much larger than the file."""
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        where = f"line {event.start_mark.line + 1}"
+        if isinstance(event, yaml.AliasEvent):
+            raise yaml.YAMLError(
+                f"{where}: *{str(event.anchor)[:20]} is an alias, expected the value itself in its place"
+            )
+        if self.depth >= MAX_DEPTH:
+            raise yaml.YAMLError(f"{where}: nested deeper than {MAX_DEPTH} levels, expected the 2 to 4 of public files")
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+
 class _Section:
     """A mapping of the file; every getter names file, key, expected and got when it fails."""
 
@@ -65,22 +96,22 @@ class _Section:
         self.path, self.prefix = path, prefix
         if not isinstance(values, dict):
             where = f"{prefix.rstrip('.')} is" if prefix else "holds"
-            raise CheckpointError(f"{path}: {where} {_short(values)}, expected a mapping such as 'in_channels: 43'")
-        unknown = sorted(str(key) for key in values if key not in known)
+            raise CheckpointError(f"{path}: {where} {shown(values)}, expected a mapping such as 'in_channels: 43'")
+        unknown = sorted(key if isinstance(key, str) else shown(key) for key in values if key not in known)
         if unknown:
             raise CheckpointError(
-                f"{path}: unknown key {prefix}{unknown[0]}, expected some of {', '.join(sorted(known))}"
+                f"{path}: unknown key {prefix}{unknown[0][:60]}, expected some of {', '.join(sorted(known))}"
             )
         self.values = values
 
     def error(self, key: str, expected: str) -> CheckpointError:
         """Describe a value that is not as expected."""
-        got = f"is {_short(self.values[key])}" if key in self.values else "is missing"
+        got = f"is {shown(self.values[key])}" if key in self.values else "is missing"
         return CheckpointError(f"{self.path}: {self.prefix}{key} {got}, expected {expected}")
 
-    def whole(self, key: str) -> int:
+    def whole(self, key: str, most: int) -> int:
         """Return a whole number above zero."""
-        return self._whole(key, self.values.get(key))
+        return self._whole(key, self.values.get(key), most)
 
     def boolean(self, key: str) -> bool:
         """Return true or false."""
@@ -89,16 +120,17 @@ class _Section:
             raise self.error(key, "true or false")
         return value
 
-    def wholes(self, key: str) -> tuple[int, ...]:
+    def wholes(self, key: str, most: int) -> tuple[int, ...]:
         """Return a list of whole numbers."""
-        return self._wholes(key, self.values.get(key))
+        return self._wholes(key, self.values.get(key), most)
 
-    def lists(self, key: str) -> tuple[tuple[int, ...], ...]:
+    def lists(self, key: str, most: int) -> tuple[tuple[int, ...], ...]:
         """Return a list of lists of whole numbers; a bare number stands for a list of one."""
         value = self.values.get(key)
         if not isinstance(value, list) or not value:
             raise self.error(key, "a list of lists of whole numbers")
-        return tuple(self._wholes(key, [v] if isinstance(v, int) else v) for v in value)
+        self._check_count(key, value)
+        return tuple(self._wholes(key, [v] if isinstance(v, int) else v, most) for v in value)
 
     def only(self, key: str, supported: object) -> None:
         """Refuse any value but the one that is supported."""
@@ -106,15 +138,24 @@ class _Section:
         if value != supported or isinstance(value, bool) != isinstance(supported, bool):
             raise self.error(key, f"{supported!r}, the only value served here")
 
-    def _whole(self, key: str, value: Any) -> int:
+    def _whole(self, key: str, value: Any, most: int) -> int:
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise self.error(key, "a whole number above zero")
+        if value > most:
+            raise CheckpointError(f"{self.path}: {self.prefix}{key}: {shown(value)}, expected at most {most:,}")
         return value
 
-    def _wholes(self, key: str, value: Any) -> tuple[int, ...]:
+    def _wholes(self, key: str, value: Any, most: int) -> tuple[int, ...]:
         if not isinstance(value, list) or not value:
             raise self.error(key, "a list of whole numbers")
-        return tuple(self._whole(key, v) for v in value)
+        self._check_count(key, value)
+        return tuple(self._whole(key, v, most) for v in value)
+
+    def _check_count(self, key: str, value: list[Any]) -> None:
+        if len(value) > limits.MAX_LAYERS:
+            raise CheckpointError(
+                f"{self.path}: {self.prefix}{key} has {len(value):,} entries, expected at most {limits.MAX_LAYERS}"
+            )
 
 
 def read_generator_config(path: Path) -> GeneratorConfig:
@@ -142,21 +183,23 @@ def read_generator_config(path: Path) -> GeneratorConfig:
     filters = _Section(path, main.values["filter_network_params"], _FILTER_DEFAULTS, f"{prefix}filter_network_params.")
     source.only("resblock_kernel_size", 3)
     try:
-        return GeneratorConfig(
-            in_channels=main.whole("in_channels"),
-            channels=main.whole("channels"),
-            kernel_size=main.whole("kernel_size"),
+        config = GeneratorConfig(
+            in_channels=main.whole("in_channels", limits.MAX_FEATURES),
+            channels=main.whole("channels", limits.MAX_CHANNELS),
+            kernel_size=main.whole("kernel_size", limits.MAX_KERNEL),
             upsample_scales=scales,
-            source_dilations=source.lists("resblock_dilations"),
+            source_dilations=source.lists("resblock_dilations", limits.MAX_DILATION),
             source_additional_convs=source.boolean("use_additional_convs"),
-            filter_kernel_sizes=filters.wholes("resblock_kernel_sizes"),
-            filter_dilations=filters.lists("resblock_dilations"),
+            filter_kernel_sizes=filters.wholes("resblock_kernel_sizes", limits.MAX_KERNEL),
+            filter_dilations=filters.lists("resblock_dilations", limits.MAX_DILATION),
             filter_additional_convs=filters.boolean("use_additional_convs"),
             share_upsamples=main.boolean("share_upsamples"),
             share_downsamples=main.boolean("share_downsamples"),
             bias=main.boolean("bias"),
             negative_slope=_negative_slope(path, main),
         )
+        check_size(config)
+        return config
     except CheckpointError:
         raise
     except VoiceError as error:
@@ -166,18 +209,18 @@ def read_generator_config(path: Path) -> GeneratorConfig:
 def _read(path: Path) -> tuple[dict[str, Any], str, Any]:
     """Return the generator's arguments, what stands in front of their names, and the section `data` of a training."""
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(read_at_most(path, MAX_BYTES).decode(), _Loader)
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # also dates and numbers that Python does not make
         raise CheckpointError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
-        raise CheckpointError(f"{path}: holds {_short(raw)}, expected a mapping with _target_: {TARGET}")
+        raise CheckpointError(f"{path}: holds {shown(raw)}, expected a mapping with _target_: {TARGET}")
     prefix, data = "", {}
     if "_target_" not in raw and "generator" in raw:
         raw, prefix, data = raw["generator"], "generator.", raw.get("data", {})
         if not isinstance(raw, dict):
-            raise CheckpointError(f"{path}: generator is {_short(raw)}, expected a mapping with _target_: {TARGET}")
+            raise CheckpointError(f"{path}: generator is {shown(raw)}, expected a mapping with _target_: {TARGET}")
     _check_network(path, raw, prefix)
     return raw, prefix, data
 
@@ -194,21 +237,21 @@ def _check_network(path: Path, raw: Mapping[str, Any], prefix: str) -> None:
     """Refuse another network by name."""
     if "aux_context_window" in raw:
         raise CheckpointError(
-            f"{path}: {prefix}aux_context_window is {_short(raw['aux_context_window'])}: this is the generator of "
+            f"{path}: {prefix}aux_context_window is {shown(raw['aux_context_window'])}: this is the generator of "
             f"uSFGAN, another network, expected {TARGET}"
         )
     if "_target_" not in raw:
         raise CheckpointError(f"{path}: {prefix}_target_ is missing, expected {TARGET}")
     if raw["_target_"] != TARGET:
         raise CheckpointError(
-            f"{path}: {prefix}_target_ is {_short(raw['_target_'])}, expected {TARGET}: other networks are not served "
+            f"{path}: {prefix}_target_ is {shown(raw['_target_'])}, expected {TARGET}: other networks are not served "
             "here"
         )
 
 
 def _scales(main: _Section) -> tuple[int, ...]:
     """Return the up-sampling scales, whose product must be the hop of the voices served."""
-    scales = main.wholes("upsample_scales")
+    scales = main.wholes("upsample_scales", limits.MAX_SCALE)
     if prod(scales) != HOP_SIZE:
         origin = " (NNSVS and ENUNU write such voices, at 48 kHz)" if scales == (5, 4, 4, 3) else ""
         raise CheckpointError(
@@ -228,8 +271,3 @@ def _negative_slope(path: Path, main: _Section) -> float:
     if isinstance(slope, bool) or not isinstance(slope, int | float) or not 0.0 <= slope < 1.0:
         raise params.error("negative_slope", "a number from 0 to below 1")
     return float(slope)
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -22,10 +22,19 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from preprocess.limits import shown
+from sifigan_triton.files import read_at_most
 from sifigan_triton.voice import CheckpointError
 
-MAX_BYTES = 16 * 2**20
-"""Largest decompressed statistics file, in bytes; a real one has some 3,000."""
+MAX_BYTES = 2**20
+"""Largest statistics file, in bytes, packed and unpacked; a real one has some 3,000. Python may take sixty times of it,
+where every byte makes an object."""
+
+MAX_UNPACKING_BYTES = 2**27
+"""Most memory for unpacking LZMA, in bytes: its strongest preset takes 65 MiB. The file's first bytes ask for it."""
+
+MAX_RANK = 2
+"""Highest rank of an array; statistics are rows."""
 
 EXPECTED = (
     "expected the .joblib file that the public compute_statistics script writes (data.stats in the training's YAML)"
@@ -42,9 +51,10 @@ _OTHER_FILES = {
 _DECOMPRESSORS: dict[bytes, Callable[[io.BytesIO], Any]] = {
     b"\x1f\x8b": lambda raw: gzip.GzipFile(fileobj=raw),
     b"BZ": bz2.BZ2File,
-    b"\xfd7zXZ": lzma.LZMAFile,
-    b"\x5d\x00": lzma.LZMAFile,
 }
+
+_LZMA = (b"\xfd7zXZ", b"\x5d\x00")
+"""First bytes of xz and of LZMA."""
 
 
 class _StandIn:
@@ -63,13 +73,13 @@ class _DType(_StandIn):
 
     def __init__(self, code: str, *_: bool) -> None:
         if not (isinstance(code, str) and re.fullmatch(r"[fiu][1248]", code)):
-            raise pickle.UnpicklingError(f"array of dtype {code!r}, expected numbers such as 'f8'")
+            raise pickle.UnpicklingError(f"array of dtype {shown(code)}, expected numbers such as 'f8'")
         self.code = code
         self.order = "="
 
     def __setstate__(self, state: tuple[int, str]) -> None:
         if state[1] not in ("<", ">", "|"):
-            raise pickle.UnpicklingError(f"array of byte order {state[1]!r}, expected '<', '>' or '|'")
+            raise pickle.UnpicklingError(f"array of byte order {shown(state[1])}, expected '<', '>' or '|'")
         self.order = state[1]
 
     @property
@@ -84,6 +94,7 @@ class _Array(_StandIn):
 
     def fill(self, data: bytes, dtype: _DType, shape: tuple[int, ...], order: str) -> None:
         """Decode raw bytes."""
+        _check_shape(shape)
         if len(data) != math.prod(shape) * dtype.numpy.itemsize:
             raise pickle.UnpicklingError(f"{len(data)} bytes for an array of shape {shape}, the file is cut short")
         self.array = np.frombuffer(bytes(data), dtype.numpy).reshape(shape, order="F" if order == "F" else "C")
@@ -121,9 +132,18 @@ class _WrappedArray(_Array):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         dtype, shape = state["dtype"], state["shape"]
+        _check_shape(shape)
         if state.get("numpy_array_alignment_bytes") is not None:
             self.stream.read(self.stream.read(1)[0])
         self.fill(self.stream.read(math.prod(shape) * dtype.numpy.itemsize), dtype, shape, state["order"])
+
+
+def _check_shape(shape: Any) -> None:
+    """Refuse a shape that takes memory or time to multiply, or that reads backwards."""
+    if not isinstance(shape, tuple) or len(shape) > MAX_RANK:
+        raise pickle.UnpicklingError(f"array of shape {shown(shape)}, expected at most {MAX_RANK} numbers")
+    if not all(isinstance(size, int) and 0 <= size < 2**32 for size in shape):
+        raise pickle.UnpicklingError(f"array of shape {shown(shape)}, expected sizes of 0 or more")
 
 
 class _StandardScaler(_StandIn):
@@ -148,23 +168,71 @@ _ADMITTED: dict[tuple[str, str], type[_StandIn]] = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):
     """Admits stand-ins only.
 
-    A `BytesIO` has no `peek`, so the unpickler takes no byte beyond the operation it runs (joblib closes the frame in
+    It is Python's own unpickler in Python, which joblib builds on too. That in C makes room for as many remembered
+    objects as 5 bytes of the file ask for. It takes no byte beyond the operation it runs (joblib closes the frame in
     front of an array's bytes); the stand-in of the wrapper can therefore read those bytes from the same stream.
     """
+
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
+
+    read: Callable[[int], bytes]
+    append: Callable[[Any], None]
+    pop_mark: Callable[[], list[Any]]
+    stack: list[Any]
 
     def __init__(self, stream: io.BytesIO) -> None:
         super().__init__(stream)
         self._wrapped_array = type("_WrappedArray", (_WrappedArray,), {"stream": stream})
 
+    def load_bytearray8(self) -> None:
+        """Read the bytes before room is made for them."""
+        self.append(bytearray(self.read(int.from_bytes(self.read(8), "little"))))
+
+    def load_setitem(self) -> None:
+        """Take an entry of a dictionary."""
+        value = self.stack.pop()
+        self._set(self.stack.pop(), value, self.stack[-1])
+
+    def load_setitems(self) -> None:
+        """Take entries of a dictionary."""
+        items = self.pop_mark()
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            self._set(key, value, self.stack[-1])
+
+    def load_dict(self) -> None:
+        """Make a dictionary of its entries."""
+        items = self.pop_mark()
+        self.append({})
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            self._set(key, value, self.stack[-1])
+
+    def persistent_load(self, _: Any) -> None:
+        """Refuse what refers to objects outside the file."""
+        raise pickle.UnpicklingError("refers to objects outside the file (persistent_load), which no such file does")
+
+    def refuse(self) -> None:
+        """Refuse what no such file has: hashing nested tuples may never end."""
+        raise pickle.UnpicklingError("holds a set, expected the file that the public compute_statistics script writes")
+
+    @staticmethod
+    def _set(key: Any, value: Any, target: Any) -> None:
+        if not isinstance(key, str) or not isinstance(target, dict):
+            raise pickle.UnpicklingError(f"has a key that is {type(key).__name__}, expected text in a dictionary")
+        target[key] = value
+
+    dispatch |= {pickle.BYTEARRAY8[0]: load_bytearray8, pickle.SETITEM[0]: load_setitem}
+    dispatch |= {pickle.SETITEMS[0]: load_setitems, pickle.DICT[0]: load_dict}
+    dispatch |= {pickle.ADDITEMS[0]: refuse, pickle.FROZENSET[0]: refuse}
+
     def find_class(self, module: str, name: str) -> type[_StandIn]:
         stand_in = _ADMITTED.get((module, name))
         if stand_in is None:
             raise pickle.UnpicklingError(
-                f"asks for the global {module}.{name}, expected NumPy arrays and StandardScalers only; nothing was "
-                "run: take the file that the public compute_statistics script writes"
+                f"asks for the global {f'{module}.{name}'[:60]}, expected NumPy arrays and StandardScalers only; "
+                "nothing was run: take the file that the public compute_statistics script writes"
             )
         return self._wrapped_array if stand_in is _WrappedArray else stand_in
 
@@ -183,7 +251,7 @@ def load_scalers(path: Path) -> dict[str, dict[str, Any]]:
 
     """
     try:
-        data = path.read_bytes()
+        data = read_at_most(path, MAX_BYTES)
         for magic, what in _OTHER_FILES.items():
             if data.startswith(magic):
                 raise CheckpointError(f"{path}: {what}, {EXPECTED}")
@@ -195,7 +263,8 @@ def load_scalers(path: Path) -> dict[str, dict[str, Any]]:
     except pickle.UnpicklingError as error:
         raise CheckpointError(f"{path}: {error}") from None
     except Exception as error:  # noqa: BLE001 - pickle documents no closed set of exceptions for damaged input
-        raise CheckpointError(f"{path}: not a statistics file, or damaged ({type(error).__name__}: {error})") from None
+        reason = f"{type(error).__name__}: {error}"[:200]
+        raise CheckpointError(f"{path}: not a statistics file, or damaged ({reason})") from None
     return _attributes(path, scalers)
 
 
@@ -207,7 +276,7 @@ def _attributes(path: Path, scalers: Any) -> dict[str, dict[str, Any]]:
     if not isinstance(scalers, dict):
         raise CheckpointError(f"{path}: holds a {type(scalers).__name__}, expected a dictionary of StandardScalers")
     found = {
-        str(key): value.attributes
+        key: value.attributes
         for key, value in scalers.items()
         if isinstance(value, _StandardScaler) and hasattr(value, "attributes")
     }
@@ -220,6 +289,8 @@ def _decompressed(data: bytes) -> bytes:
     """Return the pickle inside `data`, at most `MAX_BYTES`."""
     if data[:1] == b"\x78":
         out = zlib.decompressobj().decompress(data, MAX_BYTES + 1)
+    elif data.startswith(_LZMA):
+        out = lzma.LZMADecompressor(memlimit=MAX_UNPACKING_BYTES).decompress(data, MAX_BYTES + 1)
     else:
         opener = next((opener for magic, opener in _DECOMPRESSORS.items() if data.startswith(magic)), None)
         out = data if opener is None else opener(io.BytesIO(data)).read(MAX_BYTES + 1)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from preprocess.limits import shown
 from preprocess.voice import GeneratorConfig, Statistics, VoiceError
 from sifigan_triton.voice import CheckpointError
 from sifigan_triton.voice.safe_pickle import load_scalers
@@ -38,12 +39,12 @@ def read_statistics(path: Path, config: GeneratorConfig) -> tuple[Statistics, St
 def _statistics(path: Path, scalers: dict[str, dict[str, Any]], key: str) -> Statistics:
     """Return one feature's mean and scale."""
     if key not in scalers:
-        found = ", ".join(scalers) or "nothing"
+        found = ", ".join(name[:40] for name in list(scalers)[:8]) or "nothing"
         raise CheckpointError(f"{path}: {key} is missing (found {found}), expected StandardScalers of mcep and bap")
     scaler = scalers[key]
     for switch in ("with_mean", "with_std"):
         if scaler.get(switch) is not True:
-            raise CheckpointError(f"{path}: {key}.{switch} is {scaler.get(switch)!r}, expected True")
+            raise CheckpointError(f"{path}: {key}.{switch} is {shown(scaler.get(switch))}, expected True")
     values: dict[str, tuple[float, ...]] = {}
     for attribute in ("mean_", "scale_"):
         array = scaler.get(attribute)

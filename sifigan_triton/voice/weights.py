@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import pickletools
+import re
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from preprocess.limits import shown
 from preprocess.voice import GeneratorConfig, PdIndexing
+from sifigan_triton.files import bounded_zip
 from sifigan_triton.network.generator import Generator
 from sifigan_triton.voice import CheckpointError
 
@@ -19,6 +24,23 @@ _NORMED = (("weight_g", "weight_v"), ("parametrizations.weight.original0", "para
 
 _PARALLEL = "module."
 """What PyTorch's DataParallel puts in front of every name."""
+
+MAX_BYTES = 2**32
+"""Largest checkpoint, in bytes. A whole one of the public trainer has some 10**9, discriminators and optimizers
+included, and all of it is read into memory."""
+
+MAX_PICKLE_BYTES = 2**20
+"""Largest pickle of a checkpoint, in bytes, which says where each tensor lies: some 10**5 for a whole training. Python
+may take hundred times of it."""
+
+MAX_SHARED_TUPLES = 16
+"""How often the pickle may use a tuple again, as one optimizer's groups share `betas`. As the key of a dictionary, a
+tuple that holds the last one twice, 40 times over, takes days to hash."""
+
+_ADMITTED = re.compile(
+    r"collections\.(OrderedDict|Counter)|torch\.(\w+Storage|Size|device)|torch\._utils\._rebuild_(tensor_v2|parameter)"
+)
+"""What the pickle of a checkpoint of the public trainer asks for."""
 
 _TAPS = (("current", "convsC"), ("past", "convsP"), ("future", "convsF"))
 
@@ -99,18 +121,18 @@ def dropped_layers(config: GeneratorConfig) -> tuple[str, ...]:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
+        _check_archive(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}") from None
-    except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()
-        unsafe = next((line.strip() for line in reason if "GLOBAL" in line), reason[0] if reason else "")
-        raise CheckpointError(
-            f"{path}: refused, it holds more than tensors and numbers; nothing was run ({unsafe})"
-        ) from None
     except Exception as error:  # noqa: BLE001 - a damaged file raises whatever its bytes lead to
+        reason = (str(error).splitlines() or [""])[0][:200]
+        if isinstance(error, pickle.UnpicklingError) or "weights_only" in reason:
+            reason = "not what the public trainer saves"  # PyTorch's text explains how to load it unsafely
         raise CheckpointError(
-            f"{path}: not a PyTorch checkpoint, or damaged ({type(error).__name__}: {error})"
+            f"{path}: not a PyTorch checkpoint, or damaged ({type(error).__name__}: {reason})"
         ) from None
     if not isinstance(checkpoint, dict):
         raise CheckpointError(
@@ -119,12 +141,56 @@ def _load(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
+def _check_archive(path: Path) -> None:
+    """Refuse what would take much more memory than the file has bytes, and what asks for code, before PyTorch reads."""
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise CheckpointError(f"{path}: has {size:,} bytes, expected at most {MAX_BYTES:,}, take one checkpoint")
+    try:
+        # PyTorch packs nothing, so that all entries together cannot be larger than the file.
+        with bounded_zip(path, (zipfile.ZIP_STORED,), size) as archive:
+            names = [name for name in archive.namelist() if name.endswith(".pkl")]
+            if len(names) != 1 or not names[0].endswith("/data.pkl"):
+                raise zipfile.BadZipFile(f"holds {len(names)} pickles, expected one, data.pkl")
+            length = archive.getinfo(names[0]).file_size
+            if length > MAX_PICKLE_BYTES:
+                raise zipfile.BadZipFile(f"{names[0]} has {length:,} bytes, expected at most {MAX_PICKLE_BYTES:,}")
+            _check_globals(path, archive.read(names[0]))
+    except zipfile.BadZipFile as error:
+        raise CheckpointError(
+            f"{path}: not a PyTorch checkpoint, or damaged ({error}): expected a file that torch.save of PyTorch 1.6 "
+            "or later wrote"
+        ) from None
+
+
+def _check_globals(path: Path, data: bytes) -> None:
+    """Refuse a pickle that asks for more than tensors: what PyTorch admits can take memory without end (bytearray)."""
+    tuples: set[Any] = set()  # where the pickle remembers one
+    shared, on_top = 0, False
+    for code, argument, _ in pickletools.genops(data):
+        again = code.name.endswith("BINGET") and argument in tuples
+        on_top = again or code.name.startswith("TUPLE") or (on_top and code.name.endswith("BINPUT"))
+        if on_top and code.name.endswith("BINPUT"):
+            tuples.add(argument)
+        shared += again
+        asked = "a name made while it is read" if code.name == "STACK_GLOBAL" else str(argument).replace(" ", ".")
+        if code.name in ("STACK_GLOBAL", "INST") or (code.name == "GLOBAL" and not _ADMITTED.fullmatch(asked)):
+            raise CheckpointError(
+                f"{path}: refused, it holds more than tensors and numbers; nothing was run (asks for the global "
+                f"{asked[:60]}): take a checkpoint as the public trainer saves it"
+            )
+    if shared > MAX_SHARED_TUPLES:
+        raise zipfile.BadZipFile(
+            f"data.pkl uses tuples more than once, {shared} times, expected at most {MAX_SHARED_TUPLES}"
+        )
+
+
 def _generator_state(path: Path, checkpoint: dict[str, Any]) -> Mapping[str, Any]:
     """Return `["model"]["generator"]`."""
     inner: Any = checkpoint
     for key in ("model", "generator"):
         if not isinstance(inner, dict) or key not in inner:
-            got = ", ".join(map(str, list(inner)[:8])) if isinstance(inner, dict) else type(inner).__name__
+            got = ", ".join(map(_name, list(inner)[:8])) if isinstance(inner, dict) else type(inner).__name__
             raise CheckpointError(
                 f"{path}: ['model']['generator'] is missing (found {got or 'nothing'}), expected a checkpoint-*.pkl as "
                 "the public trainer saves it"
@@ -132,10 +198,15 @@ def _generator_state(path: Path, checkpoint: dict[str, Any]) -> Mapping[str, Any
         inner = inner[key]
     if not isinstance(inner, dict):
         raise CheckpointError(f"{path}: ['model']['generator'] is {type(inner).__name__}, expected a state dictionary")
-    state = {str(key): value for key, value in inner.items()}
+    state = {_name(key): value for key, value in inner.items()}
     if all(key.startswith(_PARALLEL) for key in state):
         return {key.removeprefix(_PARALLEL): value for key, value in state.items()}
     return state
+
+
+def _name(key: object) -> str:
+    """Return a key of a dictionary as text; other keys than text can be of any size and depth."""
+    return key[:200] if isinstance(key, str) else shown(key)
 
 
 def _weight(path: Path, state: Mapping[str, Any], layer: str, shape: torch.Size) -> tuple[Tensor, tuple[str, ...]]:
@@ -163,12 +234,14 @@ def _tensor(path: Path, state: Mapping[str, Any], key: str, shape: torch.Size) -
     if not isinstance(value, Tensor) or not value.is_floating_point():
         got = value.dtype if isinstance(value, Tensor) else type(value).__name__
         raise CheckpointError(f"{path}: {key} is {got}, expected a tensor of floating-point numbers")
+    if value.device.type != "cpu" or value.layout != torch.strided:
+        raise CheckpointError(f"{path}: {key} is a tensor without plain numbers, expected a dense one: take another")
     if value.shape != shape:
         raise CheckpointError(
             f"{path}: {key} has shape {tuple(value.shape)}, expected {tuple(shape)} by the generator YAML: check that "
             "both belong together"
         )
-    if not torch.isfinite(value).all():
+    if not torch.isfinite(value.float()).all():
         raise CheckpointError(f"{path}: {key} holds NaN or infinity, expected finite weights: take another checkpoint")
     return value.float()
 

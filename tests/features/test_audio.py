@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import struct
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -180,3 +181,46 @@ def test_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pyte
         write_audio(path, np.zeros(10, np.float32), RATE)
     assert path.read_bytes() == b"old"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def wav(rate: int, channels: int = 1, frames: int = 100) -> bytes:
+    """Return a 16-bit WAV file of silence."""
+    data = bytes(2 * channels * frames)
+    kind = struct.pack("<HHIIHH", 1, channels, rate, 2 * channels * rate, 2 * channels, 16)
+    chunks = b"WAVEfmt " + struct.pack("<I", 16) + kind + b"data" + struct.pack("<I", len(data)) + data
+    return b"RIFF" + struct.pack("<I", len(chunks)) + chunks
+
+
+def flac(frames: int, rate: int = 24000) -> bytes:
+    """Return a FLAC file whose header claims so many frames, without any."""
+    packed = (rate << 44) | (0 << 41) | (15 << 36) | frames
+    return b"fLaC\x80\x00\x00\x22" + struct.pack(">HH", 4096, 4096) + bytes(6) + packed.to_bytes(8, "big") + bytes(16)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param(wav(1), r"its rate is 1 Hz, expected 4,000 to 384,000 Hz: resample it", id="1-hz"),
+        pytest.param(wav(2**30), r"its rate is 1,073,741,824 Hz, expected", id="2^30-hz"),
+        pytest.param(wav(24000, 1000), r"has 1,000 channels, expected at most 32: mix it down", id="channels"),
+        pytest.param(flac(2**36 - 1), r"lasts 2,863,312 s by its header, expected at most 1,800: cut it", id="flac"),
+        pytest.param(flac(2**27 + 1, 96000), r"has 134,217,729 samples by its header, expected at most", id="samples"),
+    ],
+)
+def test_header_beyond_the_limits_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "in.wav").write_bytes(content)
+    with pytest.raises(AudioError, match=rf"in\.wav: {message}"):
+        read_audio(tmp_path / "in.wav", RATE)
+
+
+def test_pipe_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit is made smaller for the sake of the test's time."""
+    monkeypatch.setattr("sifigan_triton.features.audio.MAX_STREAM_BYTES", 2**16)
+    with pytest.raises(AudioError, match=r"/dev/zero: .*has more than 65,536 bytes"):
+        read_audio(Path("/dev/zero"), RATE)
+
+
+def test_raw_samples_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "in.raw").write_bytes(bytes(1000))
+    with pytest.raises(AudioError, match=r"in\.raw: not readable as audio, expected a WAV, FLAC or OGG file"):
+        read_audio(tmp_path / "in.raw", RATE)

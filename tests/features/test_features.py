@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import tracemalloc
+import zipfile
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 from typing import Any
@@ -156,3 +158,110 @@ def test_damaged_array(tmp_path: Path, where: str) -> None:
     path.write_bytes(damaged)
     with pytest.raises(FeatureFileError, match=r"x\.npz: mcep is not readable"):
         Features.load(path)
+
+
+def npy(header: str, data: bytes = b"") -> bytes:
+    """Return an .npy file with this header."""
+    text = header.encode().ljust(117) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + data
+
+
+def header(shape: object, descr: str = "<f4") -> str:
+    return f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}}}"
+
+
+def write_npz(path: Path, method: int = zipfile.ZIP_STORED, **changed: bytes) -> None:
+    """Write a feature file in which the bytes of some arrays are others."""
+    np.savez(path, **arrays())
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    entries |= {f"{name}.npy": data for name, data in changed.items()}
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, data in entries.items():
+            archive.writestr(name, data)
+
+
+HEADERS = {
+    "10^14": (header((10**14,)), r"f0 is not readable \(it claims \(100000000000000,\) of float32, 4"),
+    "overflow": (header((2**62, 2**62)), r"f0 is not readable \(it claims "),
+    "negative": (header((-1, -5)), r"f0 is not readable \(it claims \(-1, -5\) of float32, 20 bytes, and holds 20\)"),
+    "no-bytes": (header((10**14,), "|V0"), r"f0 is not readable"),
+    "dimensions": (header((1,) * 40), r"f0 is not readable"),
+    "objects": (header((5,), "|O"), r"f0 is not readable \(it holds Python objects, expected numbers; nothing was run"),
+    "nested": ("(" * 5000, r"f0 is not readable"),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), HEADERS.values(), ids=HEADERS.keys())
+def test_header_that_claims_what_is_not_there_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    write_npz(tmp_path / "x.npz", f0=npy(text, bytes(20)))
+    with pytest.raises(FeatureFileError, match=rf"x\.npz: {message}"):
+        Features.load(tmp_path / "x.npz")
+
+
+def test_single_array_that_claims_terabytes_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.npy").write_bytes(npy(header((10**14,))))
+    with pytest.raises(FeatureFileError, match=r"x\.npy: holds a single array, expected an \.npz file"):
+        Features.load(tmp_path / "x.npy")
+
+
+def test_file_that_unpacks_to_gigabytes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit is made smaller for the sake of the test's time."""
+    monkeypatch.setattr("sifigan_triton.features.features.MAX_BYTES", 2**20)
+    write_npz(tmp_path / "x.npz", zipfile.ZIP_DEFLATED, zeros=bytes(2**20))
+    assert (tmp_path / "x.npz").stat().st_size < 2**14
+    with pytest.raises(FeatureFileError, match=r"x\.npz: .*unpacks to 1,05., bytes|unpacks to .* at most 1,048,576"):
+        Features.load(tmp_path / "x.npz")
+
+
+def test_directory_that_claims_gigabytes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    write_npz(path)
+    data = bytearray(path.read_bytes())
+    data[(entry := data.index(b"PK\x01\x02")) + 24 : entry + 28] = (2**31).to_bytes(4, "little")
+    path.write_bytes(data)
+    with pytest.raises(FeatureFileError, match=r"x\.npz: .*unpacks to 2,147,48.* bytes, expected at most 268,435,456"):
+        Features.load(path)
+
+
+def test_no_more_is_unpacked_than_the_directory_says(tmp_path: Path) -> None:
+    """A directory of small sizes does not smuggle in large contents."""
+    path = tmp_path / "x.npz"
+    write_npz(path, zipfile.ZIP_DEFLATED, f0=npy(header((2**24,)), bytes(2**26)))
+    data = bytearray(path.read_bytes())
+    data[(entry := data.index(b"PK\x01\x02")) + 24 : entry + 28] = (148).to_bytes(4, "little")
+    path.write_bytes(data)
+    tracemalloc.start()
+    with pytest.raises(FeatureFileError, match=r"x\.npz: f0 is not readable"):
+        Features.load(path)
+    assert tracemalloc.get_traced_memory()[1] < 2**22
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_packing_that_numpy_does_not_write_is_refused(tmp_path: Path, method: int) -> None:
+    write_npz(tmp_path / "x.npz", method)
+    with pytest.raises(FeatureFileError, match=r"x\.npz: .* is packed in a way that is not read"):
+        Features.load(tmp_path / "x.npz")
+
+
+def test_array_named_twice_is_refused(tmp_path: Path) -> None:
+    write_npz(tmp_path / "x.npz")
+    with zipfile.ZipFile(tmp_path / "x.npz", "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("f0.npy", b"")
+    with pytest.raises(FeatureFileError, match=r"x\.npz: .*names an entry twice"):
+        Features.load(tmp_path / "x.npz")
+
+
+def test_many_wrong_arrays_are_not_all_named(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", **{f"a{index}": np.zeros(1) for index in range(100)})
+    with pytest.raises(FeatureFileError, match=r"lacks f0, .*it holds a0, .*a7, \.\.\., expected") as refusal:
+        Features.load(tmp_path / "x.npz")
+    assert len(str(refusal.value)) < 400
+
+
+def test_refusal_of_a_pickle_does_not_ask_for_unpickling(tmp_path: Path) -> None:
+    (tmp_path / "x.npz").write_bytes(pickle.dumps(Explosive()))
+    with pytest.raises(FeatureFileError) as refusal:
+        Features.load(tmp_path / "x.npz")
+    assert "pickle" not in str(refusal.value).replace(str(tmp_path), "")

@@ -17,7 +17,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from sifigan_triton.features.features import Features
-from sifigan_triton.features.requests import Request, measurement_file, read_requests
+from sifigan_triton.features.requests import Request, encode_tensor, measurement_file, read_requests
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "measurement_data"
@@ -127,3 +127,44 @@ def test_f0_is_raised_to_a_floor_where_there_is_one() -> None:
     raised = request.raised_to(70.0).f0
     assert (raised.tolist(), raised.dtype) == ([0.0, 70.0, 70.0, 200.0], np.float32)
     assert request.f0[1] == np.float32(62.3)
+
+
+def tensors(**changes: Any) -> str:
+    """Return the text of a file with one request of 2 frames, some of whose tensors are others."""
+    widths = {"f0": [2], "mcep": [2, 40], "bap": [2, 3]}
+    entry = {name: encode_tensor(np.zeros(shape, np.float32)) for name, shape in widths.items()}
+    return json.dumps({"data": [entry | changes]})
+
+
+def tensor(shape: Any, values: int = 2) -> dict[str, Any]:
+    return encode_tensor(np.zeros(values, np.float32)) | {"shape": shape}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param(tensors(f0=tensor([-1])), r"data\[0\]\.f0 has 2 values, expected a shape", id="negative"),
+        pytest.param(tensors(mcep=tensor([2**40, 0])), r"data\[0\]\.mcep has 2 values", id="zero"),
+        pytest.param(tensors(mcep=tensor([1, 2])), r"data\[0\]: f0, mcep and bap have different numbers", id="frames"),
+        pytest.param(tensors(bap=tensor([1] * 1000)), r"data\[0\]\.bap\.shape is no list of 2", id="rank"),
+        pytest.param(tensors(f0=tensor([float("inf")])), "infinity", id="infinite"),
+        pytest.param(tensors(f0=tensor(["9" * 5000])), "digits", id="digits"),
+        pytest.param("[" * 10**5, "RecursionError", id="nested"),
+        pytest.param('{"data": {}}', "'data' is no list of at most 10,000 requests", id="object"),
+        pytest.param(f'{{"data": [{"0," * 10000}0]}}', "'data' is no list of at most 10,000 requests", id="count"),
+        pytest.param('{"data": [0]}', "TypeError", id="number"),
+    ],
+)
+def test_hostile_requests_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(ValueError, match=rf"x\.json holds no requests of the form .*{message}") as refusal:
+        read_requests(tmp_path / "x.json")
+    assert len(str(refusal.value)) < 500
+
+
+def test_file_of_gigabytes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit is made smaller for the sake of the test's time."""
+    monkeypatch.setattr("sifigan_triton.features.requests.MAX_BYTES", 100)
+    (tmp_path / "x.json").write_text(tensors())
+    with pytest.raises(ValueError, match=r"x\.json .*has more than 100 bytes"):
+        read_requests(tmp_path / "x.json")

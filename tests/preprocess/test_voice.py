@@ -116,6 +116,77 @@ def test_bad_json_is_refused(text: str, message: str) -> None:
         Voice.from_json(text)
 
 
+INFINITE, NAN = float("inf"), float("nan")
+BEYOND: list[tuple[tuple[str, ...], Any, str]] = [
+    (("dense_factors",), [0.5, 0, 4.0, 8.0], "dense_factors[1] is 0, expected a number from 0.1 to 64"),
+    (("dense_factors",), [1e-9, 1.0, 4.0, 8.0], "dense_factors[0] is 1e-09, expected"),
+    (("dense_factors",), [0.5, 1.0, 4.0, NAN], "dense_factors[3] is nan, expected"),
+    (("dense_factors",), [0.5, 1.0, "4", 8.0], "dense_factors[2] is '4', expected"),
+    (("dense_factors",), 3, "dense_factors is 3, expected a list"),
+    (("sample_rate",), 10**12, "sample_rate is 1000000000000, expected a whole number from 8,000 to 192,000"),
+    (("sample_rate",), 24000.0, "sample_rate is 24000.0, expected a whole number"),
+    (("sine_amp",), INFINITE, "sine_amp is inf, expected a number from 0 to 1"),
+    (("noise_amp",), True, "noise_amp is True, expected"),
+    (("name",), ["x"] * 10**4, "name is ('x', 'x', 'x', 'x', 'x', 'x', ...), expected a text"),
+    (("provenance",), {"weights": "x" * 1001}, "provenance 'weights' is 'xx"),
+    (("provenance",), 5, "provenance is 5, expected an object"),
+    (("pd_indexing",), [1] * 10**4, "pd_indexing is (1, 1, 1, 1, 1, 1, ...), expected 'reflect'"),
+    (("generator", "channels"), 2**40, "generator: channels is 1099511627776, expected a whole number from 1 to 2,048"),
+    (("generator", "channels"), 16**300, "generator: channels is a number of 1,201 bits, expected"),
+    (("generator", "channels"), -16, "generator: channels is -16, expected"),
+    (("generator", "channels"), "16", "generator: channels is '16', expected"),
+    (("generator", "kernel_size"), 2**31 - 1, "generator: kernel_size is 2147483647, expected"),
+    (("generator", "upsample_scales"), [0, 4, 3, 2], "generator: upsample_scales is 0, expected"),
+    (("generator", "upsample_scales"), [64] * 4, "generator: upsample_scales: the hop is 16777216, expected"),
+    (
+        ("generator", "upsample_scales"),
+        [1] * 10**4,
+        "generator: upsample_scales has 10,000 entries, expected at most 16",
+    ),
+    (("generator", "source_dilations"), [[1] * 10**4] * 4, "generator: source_dilations has 10,000 entries"),
+    (("generator", "filter_dilations"), [[10**9]] * 3, "generator: filter_dilations is 1000000000, expected"),
+    (("generator", "filter_dilations"), [1] * 3, "generator: filter_dilations is 1, expected a list"),
+    (("generator", "filter_kernel_sizes"), [[3]] * 3, "generator: filter_kernel_sizes is (3,), expected a whole"),
+    (("generator", "bias"), "no", "generator: bias is 'no', expected true or false"),
+    (("generator", "negative_slope"), NAN, "generator: negative_slope is nan, expected"),
+    (("mcep", "mean"), [NAN] * 40, "mcep: mean[0] is nan, expected"),
+    (("mcep", "mean"), [0.0] * 39 + [1e300], "mcep: mean[39] is 1e+300, expected"),
+    (("mcep", "scale"), [1.0] * 39 + [1e-300], "mcep: scale[39] is 1e-300, expected a number from 1e-06 to"),
+    (("mcep", "scale"), [-1.0] * 40, "mcep: statistics hold a scale that is not positive: scale[0] is -1.0"),
+    (("bap", "scale"), ["1"] * 3, "bap: scale[0] is '1', expected"),
+    (("bap", "mean"), [0.0] * 10**4, "bap: mean has 10,000 values, expected a list of 1 to 1,024 numbers"),
+    (("bap", "mean"), [], "bap: mean has 0 values"),
+    (("analysis", "f0_floor"), 1e-9, "analysis: f0_floor is 1e-09, expected a number from 10 to"),
+    (("analysis", "f0_ceiling"), 60.0, "analysis: f0_ceiling is 60.0, expected a number from 71 to"),
+    (("analysis", "mcep_order"), 2**40, "analysis: mcep_order is 1099511627776, expected"),
+    (("analysis", "all_pass_alpha"), 1.0, "analysis: all_pass_alpha is 1.0, expected"),
+    (("analysis", "highpass_hz"), 1e9, "analysis: highpass_hz is 1000000000.0, expected"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "message"), BEYOND, ids=[case[2].split(",")[0][:40] for case in BEYOND])
+def test_constant_beyond_its_limit_is_refused(path: tuple[str, ...], value: Any, message: str) -> None:
+    with pytest.raises(VoiceError, match=re.escape(message)) as refusal:
+        Voice.from_json(json_with(*path, value=value))
+    assert len(str(refusal.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param(b'{"name": "' + b"x" * 2**18 + b'"}', "has more than 262,144 bytes", id="large"),
+        pytest.param(b"[" * 10**5, "not the JSON of a voice: .* nested too deeply", id="lists"),
+        pytest.param(b'{"a":' * 10**4, "nested too deeply", id="objects"),
+        pytest.param(b'{"name":' + b"[" * 900 + b"]" * 900 + b"}", "(nested too deeply|expected)", id="tuples"),
+        pytest.param(b'{"sample_rate": ' + b"1" * 5000 + b"}", "not valid JSON: .*digits", id="digits"),
+    ],
+)
+def test_hostile_file_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "voice.json").write_bytes(content)
+    with pytest.raises(VoiceError, match=rf"voice\.json: .*{message}"):
+        Voice.load(tmp_path / "voice.json")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save
 
 from preprocess.voice import VoiceError
 from sifigan_triton.voice.folder import (
@@ -85,3 +88,60 @@ def test_random_voice_is_full_size_by_default() -> None:
     voice, generator = random_voice()
     assert voice.generator.channels == 512
     assert sum(parameter.numel() for parameter in generator.parameters()) == pytest.approx(8.67e6, rel=0.001)
+
+
+def edit(folder: Path, **weights: torch.Tensor) -> None:
+    """Put tensors into a folder's weights."""
+    (folder / WEIGHTS_FILE).write_bytes(save(load_file(folder / WEIGHTS_FILE) | weights))
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"),
+    [
+        (float("nan"), torch.float32),
+        (float("inf"), torch.float16),
+        (float("nan"), torch.float8_e5m2),
+        (1e300, torch.float64),
+    ],
+)
+def test_weights_that_are_not_finite_are_refused(folder: Path, value: float, dtype: torch.dtype) -> None:
+    edit(folder, **{"output_conv.bias": torch.full((1,), value, dtype=torch.float64).to(dtype)})
+    with pytest.raises(VoiceError, match=rf"{WEIGHTS_FILE}: output_conv\.bias holds NaN, infinity"):
+        load_voice(folder)
+
+
+def test_weights_that_are_whole_numbers_are_refused(folder: Path) -> None:
+    edit(folder, **{"output_conv.bias": torch.ones(1, dtype=torch.int64)})
+    with pytest.raises(
+        VoiceError, match=rf"{WEIGHTS_FILE}: output_conv\.bias is torch\.int64, expected floating-point"
+    ):
+        load_voice(folder)
+
+
+def test_header_that_claims_gigabytes_is_refused(folder: Path) -> None:
+    weights = folder / WEIGHTS_FILE
+    weights.write_bytes((2**40).to_bytes(8, "little") + weights.read_bytes()[8:])
+    with pytest.raises(
+        VoiceError, match=rf"{WEIGHTS_FILE}: the header has 1,099,511,627,776 bytes, expected at most 1,0"
+    ):
+        load_voice(folder)
+
+
+def test_file_of_gigabytes_is_refused(folder: Path) -> None:
+    os.truncate(folder / WEIGHTS_FILE, 2**40)  # a hole, which takes no space
+    with pytest.raises(
+        VoiceError, match=rf"{WEIGHTS_FILE}: the file has 1,099,511,627,776 bytes, expected at most 536"
+    ):
+        load_voice(folder)
+
+
+def test_constants_of_a_network_that_would_be_too_large_are_refused(folder: Path) -> None:
+    """Each of them is admitted, all together are not."""
+    values = json.loads((folder / VOICE_FILE).read_text())
+    many = {"filter_kernel_sizes": [63] * 16, "filter_dilations": [[1] * 16] * 16}
+    values["generator"] |= {"channels": 2048, **many}
+    (folder / VOICE_FILE).write_text(json.dumps(values))
+    with pytest.raises(
+        VoiceError, match=rf"{VOICE_FILE}: generator: channels = 2,048 with .* expected at most 67,108,864"
+    ):
+        load_voice(folder)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -175,3 +176,73 @@ def test_other_files_are_refused(tmp_path: Path, text: str, message: str) -> Non
     (tmp_path / "generator.yaml").write_text(text)
     with pytest.raises(CheckpointError, match=message):
         read_generator_config(tmp_path / "generator.yaml")
+
+
+def laughs() -> str:
+    """Return some 300 bytes that stand for 10^10 words."""
+    lines = ["a0: &a0 [" + ",".join("x" * 10) + "]"]
+    lines += [f"a{i}: &a{i} [" + ",".join([f"*a{i - 1}"] * 9) + "]" for i in range(1, 7)]
+    return "\n".join(lines)
+
+
+HOSTILE: dict[str, tuple[str, str]] = {
+    "aliases": (laughs(), r"generator\.yaml: .*line 2: \*a0 is an alias, expected the value itself"),
+    "endless": ("a: &a [*a]", r"line 1: \*a is an alias"),
+    "merged": ("a: &a {b: 1}\nc: {<<: *a}", r"line 2: \*a is an alias"),
+    "lists": ("a: " + "[" * 20000 + "]" * 20000, r"nested deeper than 16 levels"),
+    "mappings": ("a: " + "{a: " * 5000 + "}" * 5000, r"nested deeper than 16 levels"),
+    "large": ("# " + "x" * 2**16, r"has more than 65,536 bytes"),
+    "digits": ("a: " + "1" * 5000, r"not a YAML file: .*digits"),
+    "base-60": ("a: 1" + ":1" * 30000 + ".5", r"not a YAML file: int too large"),
+    "no-date": ("a: 2001-99-99", r"not a YAML file: .*month"),
+    "bits": ("_target_: 0x" + "f" * 60000, r"_target_ is a number of 240,000 bits, expected"),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), HOSTILE.values(), ids=HOSTILE.keys())
+def test_file_that_stands_for_more_than_its_bytes_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "generator.yaml").write_text(text)
+    with pytest.raises(CheckpointError, match=message):
+        read_generator_config(tmp_path / "generator.yaml")
+
+
+MANY = 10000
+TOO_LARGE: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "channels": (
+        lambda v: v.update(channels=2**40),
+        r"generator\.yaml: channels: 1099511627776, expected at most 2,048",
+    ),
+    "width": (lambda v: v.update(in_channels=2**62), r"in_channels: .*, expected at most 1,024"),
+    "kernel": (lambda v: v.update(kernel_size=2**31 - 1), r"kernel_size: .*, expected at most 63"),
+    "dilations": (
+        lambda v: v["source_network_params"].update(resblock_dilations=[[1], [1], [1], [1] * MANY]),
+        r"source_network_params\.resblock_dilations has 10,000 entries, expected at most 16",
+    ),
+    "lists": (
+        lambda v: v["filter_network_params"].update(resblock_dilations=[1] * MANY),
+        r"filter_network_params\.resblock_dilations has 10,000 entries",
+    ),
+    "dilation": (
+        lambda v: v["filter_network_params"].update(resblock_dilations=[[10**9], [1], [1]]),
+        r"filter_network_params\.resblock_dilations: 1000000000, expected at most 512",
+    ),
+    "scales": (lambda v: v.update(upsample_scales=[1] * MANY), r"upsample_scales has 10,000 entries"),
+    "altogether": (
+        lambda v: (
+            v.update(channels=2048),
+            v["filter_network_params"].update(resblock_kernel_sizes=[63] * 16, resblock_dilations=[[1] * 16] * 16),
+        ),
+        r"generator\.yaml: channels = 2,048 with these .* make .* weights, expected at most 67,108,864",
+    ),
+}
+
+
+@pytest.mark.parametrize(("edit", "message"), TOO_LARGE.values(), ids=TOO_LARGE.keys())
+def test_network_that_would_be_too_large_is_refused(
+    tmp_path: Path, values: dict[str, Any], edit: Callable[[dict[str, Any]], Any], message: str
+) -> None:
+    edit(values)
+    path = tmp_path / "generator.yaml"
+    path.write_text(json.dumps(values))  # YAML too, without aliases
+    with pytest.raises(CheckpointError, match=message):
+        read_generator_config(path)

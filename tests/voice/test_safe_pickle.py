@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 import sys
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -149,7 +150,7 @@ def test_file_cut_short_is_refused(tmp_path: Path, length: int) -> None:
 
 def test_file_that_grows_without_end_is_refused(tmp_path: Path) -> None:
     (tmp_path / "stats.joblib").write_bytes(gzip.compress(bytes(MAX_BYTES + 1), 1))
-    with pytest.raises(CheckpointError, match=r"more than 16,777,216 bytes"):
+    with pytest.raises(CheckpointError, match=r"more than 1,048,576 bytes"):
         load_scalers(tmp_path / "stats.joblib")
 
 
@@ -178,3 +179,50 @@ def test_another_file_is_told_from_a_statistics_file(tmp_path: Path, scaler_clas
     }.items():
         with pytest.raises(CheckpointError, match=rf"{re.escape(name)}: {what},{wanted}"):
             load_scalers(tmp_path / name)
+
+
+def nested(innermost: bytes) -> bytes:
+    """Return pickle operations for a tuple that holds itself twice, 40 levels deep."""
+    return innermost + b"2\x86" * 40
+
+
+WRAPPER = (
+    b"\x80\x04cjoblib.numpy_pickle\nNumpyArrayWrapper\n)\x81}("
+    b"X\x05\x00\x00\x00dtypecnumpy\ndtype\nX\x02\x00\x00\x00f8\x85R"
+)
+SHAPE, END = b"X\x05\x00\x00\x00shape", b"X\x05\x00\x00\x00orderX\x01\x00\x00\x00Cub."
+HOSTILE: dict[str, tuple[bytes, str]] = {
+    "remembered-at-2^29": (b"\x80\x04]r\xff\xff\xff\x1f" + b"00000.", r"stats\.joblib: "),
+    "dictionary-of-lzma": (b"\x5d\x00\x00\x00\x80" + b"\xff" * 9, r"damaged \(LZMAError: Memory usage limit exceeded"),
+    "bytearray": (
+        b"\x80\x05\x96" + (2**33).to_bytes(8, "little") + b".",
+        r"damaged \((EOFError|UnpicklingError)|truncated",
+    ),
+    "key-that-is-never-hashed": (
+        b"\x80\x04}" + nested(b"K\x01") + b"K\x01s.",
+        r"has a key that is tuple, expected text",
+    ),
+    "keys-that-are-never-hashed": (b"\x80\x04}(" + nested(b"K\x01") + b"K\x01u.", r"has a key that is tuple"),
+    "keys-of-an-old-dictionary": (b"(" + nested(b"K\x01") + b"K\x01d.", r"has a key that is tuple"),
+    "set": (b"\x80\x04\x8f(" + nested(b"K\x01") + b"\x90.", r"holds a set, expected the file that the public"),
+    "frozen-set": (b"\x80\x04(" + nested(b"K\x01") + b"\x91.", r"holds a set"),
+    "dtype-that-is-never-shown": (b"\x80\x04cnumpy\ndtype\n" + nested(b"K\x01") + b"\x85R.", r"array of dtype \(\("),
+    "negative-sizes": (
+        WRAPPER + SHAPE + b"J\xff\xff\xff\xffJ\xff\xff\xff\xff\x86" + END,
+        r"expected sizes of 0 or more",
+    ),
+    "sizes-without-end": (WRAPPER + SHAPE + b"(" + b"J\xff\xff\xff\x7f" * 100000 + b"t" + END, r"at most 2 numbers"),
+    "many-objects": (b"\x80\x04(" + b"]" * MAX_BYTES + b"l.", r"more than 1,048,576 bytes"),
+}
+
+
+@pytest.mark.parametrize(("data", "message"), HOSTILE.values(), ids=HOSTILE.keys())
+def test_file_that_takes_memory_or_time_without_end_is_refused(tmp_path: Path, data: bytes, message: str) -> None:
+    (tmp_path / "stats.joblib").write_bytes(data)
+    tracemalloc.start()
+    try:
+        with pytest.raises(CheckpointError, match=message):
+            load_scalers(tmp_path / "stats.joblib")
+        assert tracemalloc.get_traced_memory()[1] < 2**26
+    finally:
+        tracemalloc.stop()

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import copy
 import os
+import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -119,6 +122,10 @@ BAD_STATES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         r"weight_g has shape \(1, 16, 1\), expected \(32, 1, 1\)",
     ),
     "nan": (replace_tensor("sn.emb.bias", torch.full((2,), float("nan"))), r"sn\.emb\.bias holds NaN or infinity"),
+    "beyond-fp32": (
+        replace_tensor("sn.emb.bias", torch.full((2,), 1e300, dtype=torch.float64)),
+        r"sn\.emb\.bias holds NaN or infinity",
+    ),
     "zero-direction": (
         replace_tensor("sn.emb.weight_v", torch.zeros(2, 1, 7)),
         r"sn\.emb\.weight_v has a row of zeros",
@@ -172,3 +179,112 @@ def test_damaged_checkpoint_is_refused(files: PublicFiles, content: bytes) -> No
     files.checkpoint.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"400000steps\.pkl: "):
         read_generator(files, SMALL)
+
+
+def repack(
+    path: Path,
+    method: int = zipfile.ZIP_STORED,
+    extra: bytes = b"",
+    name: str = "archive/data/zeros",
+    edit: Callable[[bytes], bytes] | None = None,
+) -> None:
+    """Write the entries of a checkpoint anew: packed, with one more entry, with another pickle."""
+    with zipfile.ZipFile(path) as archive:
+        entries = {entry: archive.read(entry) for entry in archive.namelist()}
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for entry, data in entries.items():
+            archive.writestr(entry, edit(data) if edit and entry.endswith("data.pkl") else data)
+        if extra:
+            archive.writestr(name, extra)
+
+
+def overlap(path: Path) -> None:
+    """Let 1,000 names stand for the same bytes: the bomb of an archive that packs nothing."""
+    with zipfile.ZipFile(path, "a") as archive:
+        first = max(archive.infolist(), key=lambda entry: entry.file_size)
+        for index in range(1000):
+            entry = copy.copy(first)
+            entry.filename = f"archive/data/{index:05}"
+            archive.filelist.append(entry)
+        archive._didModify = True  # type: ignore[attr-defined]
+
+
+def many_names(path: Path) -> None:
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.filelist.extend(copy.copy(archive.infolist()[0]) for _ in range(20000))
+        archive._didModify = True  # type: ignore[attr-defined]
+
+
+def pickle_of(data: bytes) -> Callable[[Path], None]:
+    return lambda path: repack(path, edit=lambda _: data)
+
+
+HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
+    "packed": (
+        lambda path: repack(path, zipfile.ZIP_DEFLATED, bytes(2**20)),
+        r"400000steps\.pkl: .* is packed in a way that is not read, .*expected a file that torch\.save of PyTorch 1\.6",
+    ),
+    "overlapping": (overlap, r"unpacks to .* bytes, expected at most"),
+    "directory": (many_names, r"has a directory of .* bytes, expected at most 1,048,576"),
+    "large": (lambda path: os.truncate(path, 2**40), r"has 1,099,511,627,776 bytes, expected at most 4,294,967,296"),
+    "large-pickle": (
+        pickle_of(b"\x80\x02(" + b"]" * 2**20 + b"l."),
+        r"data\.pkl has .* bytes, expected at most 1,048,576",
+    ),
+    "bytearray": (
+        pickle_of(b"\x80\x02c__builtin__\nbytearray\n\x8a\x05\x00\x00\x00\x00\x10\x85R."),
+        r"refused, it holds more than tensors .*; nothing was run \(asks for the global __builtin__\.bytearray\)",
+    ),
+    "key-that-is-never-hashed": (
+        pickle_of(b"\x80\x02}K\x01" + b"".join(b"q%ch%c\x86" % (i, i) for i in range(40)) + b"K\x01s."),
+        r"data\.pkl uses tuples more than once, 39 times, expected at most 16",
+    ),
+    "name-made-while-read": (
+        pickle_of(b"\x80\x04\x8c\x02os\x8c\x06system\x93."),
+        r"nothing was run \(asks for .* a name made",
+    ),
+    "two-pickles": (
+        lambda path: repack(path, extra=b"N.", name="other/data.pkl"),
+        r"holds 2 pickles, expected one",
+    ),
+    "before-1.6": (
+        lambda path: torch.save({}, path, _use_new_zipfile_serialization=False),
+        r"expected a file that torch\.save of PyTorch 1\.6 or later wrote",
+    ),
+}
+
+
+@pytest.mark.parametrize(("edit", "message"), HOSTILE.values(), ids=HOSTILE.keys())
+def test_checkpoint_that_takes_more_than_its_bytes_is_refused(
+    files: PublicFiles, edit: Callable[[Path], None], message: str
+) -> None:
+    edit(files.checkpoint)
+    with pytest.raises(CheckpointError, match=message):
+        read_generator(files, SMALL)
+
+
+def test_checkpoint_packed_as_pytorch_packs_is_read(files: PublicFiles) -> None:
+    repack(files.checkpoint)
+    read_generator(files, SMALL)
+
+
+WITHOUT_NUMBERS = {
+    "stride-0": (torch.zeros(1).expand(2**20), r"sn\.emb\.bias has shape \(1048576,\), expected \(2,\)"),
+    "sparse": (torch.zeros(2).to_sparse(), r"asks for the global torch\._utils\._rebuild_sparse_tensor"),
+    "meta": (torch.zeros(2, device="meta"), r"asks for the global torch\._utils\._rebuild_meta_tensor_no_storage"),
+}
+
+
+@pytest.mark.parametrize(("value", "message"), WITHOUT_NUMBERS.values(), ids=WITHOUT_NUMBERS.keys())
+def test_tensor_without_numbers_of_its_own_is_refused(files: PublicFiles, value: Tensor, message: str) -> None:
+    files.edit_checkpoint(replace_tensor("sn.emb.bias", value))
+    with pytest.raises(CheckpointError, match=message):
+        read_generator(files, SMALL)
+
+
+@pytest.mark.parametrize("content", [RunsCommand(Path("made")), torch.jit.ScriptModule], ids=["code", "class"])
+def test_no_refusal_explains_how_to_load_unsafely(files: PublicFiles, content: object) -> None:
+    torch.save({"model": content}, files.checkpoint)
+    with pytest.raises(CheckpointError) as refusal:
+        read_generator(files, SMALL)
+    assert not re.search(r"safe_globals|weights_only|allowlist|allow_pickle", str(refusal.value))
