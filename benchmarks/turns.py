@@ -2,9 +2,9 @@
 
     python -m benchmarks.turns [--repository model_repository] [beside] [clients] [give-up] [mixed --minutes 10]
 
-beside: requests of 100 frames, one behind the other, beside 0, 1, 2 and 4 of 60,000 frames; each figure in turn with
-the others, `--rounds` times. `long, kept` is how many windows of the long ones were computed a second against the time
-without short requests, `short took` the share of the engine's time that the short ones needed.
+beside: requests of 100 frames, one behind the other, alone and beside 1, 2 and 4 of 60,000 frames, `--rounds` times in
+turn with pauses. `long, kept` is how many windows of the long ones were computed a second against the pauses, `short
+took` the share of the time that the short ones would have taken alone.
 clients: 627 frames from one and from four clients, in turn.
 give-up: 200 clients whose requests may take 3 s, by this project's client and by plain tritonclient with `timeout`.
 mixed: eight clients with lengths of 20 to 2,400 frames and one with 60,000; every answer has to be, bit by bit, that
@@ -109,42 +109,45 @@ def one_after_the_other(server: Server, request: Request, seconds: float) -> lis
     return latencies
 
 
-def beside(server: Server, rounds: int, seconds: float) -> None:
-    """Print the table of short requests beside long ones."""
+def beside(serve: Callable[[], TritonServer], rounds: int, seconds: float) -> None:
+    """Print the table of short requests beside long ones, for each number of long ones on a server of its own."""
     short, long = request_of(SHORT), request_of(LONG)
-    latencies: dict[int, list[float]] = {number: [] for number in (0, 1, 2, 4)}
-    kept: dict[int, list[float]] = {number: [] for number in latencies}
-    took: dict[int, list[float]] = {number: [] for number in latencies}
-    alone_s = float(np.median(one_after_the_other(server, short, seconds)))
-    for _, number in itertools.product(range(rounds), latencies):
-        whole = 4 * seconds + 5.0  # the long ones are given up when the figures are taken
-        with in_background([partial(server.synthesize, long, whole)] * number):
-            time.sleep(4.0 if number else 0.0)
-            rates = []
-            for sends in (False, True, False):
-                before, began = server.count("sifigan_engine_windows_total", frames=512), time.perf_counter()
-                some = one_after_the_other(server, short, seconds) if sends else time.sleep(seconds / 2)
-                spent = time.perf_counter() - began
-                rates.append((server.count("sifigan_engine_windows_total", frames=512) - before) / spent)
-                if some:
-                    latencies[number] += some
-                    took[number].append(len(some) * alone_s / spent)
-            kept[number].append(2 * rates[1] / max(rates[0] + rates[2], 1e-9))
-        while server.count("sifigan_engine_windows_total") != (
-            time.sleep(1.0) or server.count("sifigan_engine_windows_total")
-        ):
-            pass
     print(
-        f"| long requests | {SHORT} frames, p50 ms | against alone | p99 ms | against alone | long, kept | short took |"
+        f"| long requests | {SHORT} frames alone, p50 ms | beside, p50 ms | ratio | p99 ms | long, kept | short took |"
     )
-    print(f"| ---: {'| ---: ' * 6}|")
-    alone = np.percentile(latencies[0], [50, 99])
-    for number, values in latencies.items():
-        p50, p99 = np.percentile(values, [50, 99])
-        rest = f"{np.median(kept[number]):.2f} | {np.median(took[number]):.2f}" if number else " | "
-        print(
-            f"| {number} | {1e3 * p50:.0f} | {p50 / alone[0]:.2f} | {1e3 * p99:.0f} | {p99 / alone[1]:.2f} | {rest} |"
-        )
+    print(f"| ---: {'| ---: ' * 6}|", flush=True)
+    for number in (1, 2, 4):
+        with serve() as running:
+            server = Server(running)
+            server.synthesize(short)
+            alone = np.array(one_after_the_other(server, short, seconds))
+            with in_background([partial(server.synthesize, long)] * number):
+                time.sleep(4.0 + 2.0 * number)  # all of them are in the engine
+                latencies, kept = list[float](), list[float]()
+                for _ in range(rounds):
+                    pause, _ = with_rate(server, time.sleep, seconds / 2)
+                    rate, some = with_rate(server, one_after_the_other, server, short, seconds)
+                    after, _ = with_rate(server, time.sleep, seconds / 2)
+                    latencies += some
+                    kept.append(2 * rate / (pause + after))
+                running.stop()  # the long ones with it
+        p50, p99 = np.percentile(latencies, [50, 99])
+        took = len(latencies) * np.median(alone) / (rounds * seconds)
+        cells = [
+            f"{1e3 * np.median(alone):.0f}",
+            f"{1e3 * p50:.0f}",
+            f"{p50 / np.median(alone):.2f}",
+            f"{1e3 * p99:.0f}",
+        ]
+        print(f"| {number} | {' | '.join(cells)} | {np.median(kept):.2f} | {took:.2f} |", flush=True)
+
+
+def with_rate(server: Server, work: Callable[..., list[float] | None], *arguments: object) -> tuple[float, list[float]]:
+    """Do something; return how many of the largest windows the engine computed a second meanwhile, and the result."""
+    before, began = server.count("sifigan_engine_windows_total", frames=512), time.perf_counter()
+    result = work(*arguments) or []
+    windows = server.count("sifigan_engine_windows_total", frames=512) - before
+    return windows / (time.perf_counter() - began), result
 
 
 def clients(server: Server, rounds: int, seconds: float) -> None:
@@ -247,11 +250,12 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0, help="of the mixed load")
     args = parser.parse_args()
     parts = args.parts or ["beside", "clients", "give-up", "mixed"]
-    with TritonServer(args.repository, http_port=0, grpc_port=0, metrics_port=0, models=("sifigan",)) as running:
+    serve = partial(TritonServer, args.repository, http_port=0, grpc_port=0, metrics_port=0, models=("sifigan",))
+    if "beside" in parts:
+        beside(serve, args.rounds, args.seconds)
+    with serve() as running:
         server = Server(running)
         server.synthesize(request_of(627))
-        if "beside" in parts:
-            beside(server, args.rounds, args.seconds)
         if "clients" in parts:
             clients(server, args.rounds, args.seconds)
         if "give-up" in parts:
