@@ -127,7 +127,7 @@ def test_a_deadline_that_cannot_be_met(machine: Machine, now: list[int]) -> None
     running = machine.begun()
     now[0] += 1000  # 100 microseconds for a cost of 1
     machine.submit("hopeless", 10.0, 10.0, timeout_us=2000)
-    machine.submit("hopeful", 10.0, 10.0, timeout_us=4000)
+    machine.submit("hopeful", 10.0, 10.0, timeout_us=6000)
     running.ended.set()
     assert machine.turn() == "hopeful"
     assert "cannot be met, nothing was computed" in str(machine.answer("hopeless"))

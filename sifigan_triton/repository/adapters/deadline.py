@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 PACES = 32
 """Pieces of work that a pace is learnt from; their median, so that one slow moment refuses nobody."""
-HASTE = 1.5
+HASTE = 2.0
 """How much longer than its pace promises work may take. Under more load than the machine bears, the request whose turn
 it is has waited nearly all of its time: without this, its answer would be late again and again, and the work lost."""
 
