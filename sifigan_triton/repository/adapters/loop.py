@@ -183,14 +183,15 @@ class Loop:
         """Take the tasks whose turn it is: as many of equal cost as go together. Return them and what they cost."""
         batch: Batch = []
         cost = 0.0
-        for job in self._in_order(beside):
+        jobs, side = self._in_order(beside)
+        for job in jobs:
             while len(batch) < self._batch and job.taken < len(job.tasks):
                 if batch and job.costs[job.taken] != cost:
                     break
                 cost = job.costs[job.taken]
                 batch.append((job, job.tasks[job.taken]))
                 job.taken += 1
-                self._owed += cost * self._side
+                self._owed += cost * side
         for job in {job for job, _ in batch}:
             self._waiting.remove(job)
         if not beside:
@@ -199,20 +200,20 @@ class Loop:
                 self._changed.notify_all()  # what is short may now run beside it
         return batch, cost * len(batch)
 
-    def _in_order(self, beside: bool) -> list[Job]:
-        """Return the jobs of which a thread may do tasks, in the order of their turns."""
+    def _in_order(self, beside: bool) -> tuple[list[Job], int]:
+        """Return the jobs of which a thread may do tasks, in the order of their turns, and what the first is.
+
+        It is 1 for the one that is nearest to its end, -1 for the oldest, and 0 if that is the same one.
+        """
         able = [job for job in self._waiting if not beside or self._may_run_beside(job)]
         jobs = sorted(able, key=lambda job: (job.left, job.number))
         oldest = min(self._waiting, key=lambda job: job.number, default=None)
         if not jobs or jobs[0] is oldest:
-            self._side = 0
-        elif self._owed > 0.0 and oldest in jobs:
-            self._side = -1
-            jobs.remove(oldest)
-            jobs.insert(0, oldest)
-        else:
-            self._side = 1
-        return jobs
+            return jobs, 0
+        if self._owed <= 0.0 or oldest not in jobs:
+            return jobs, 1
+        jobs.remove(oldest)
+        return [oldest, *jobs], -1
 
     def _may_run_beside(self, job: Job) -> bool:
         return job.is_short and job.costs[0] * BESIDE <= self._running
