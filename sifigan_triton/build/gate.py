@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -74,12 +75,14 @@ def edge_utterance(spec: EngineSpec) -> Utterance:
 
     It has at least two windows, the last not full, an F0 that glides up from the engine's floor and seeded features.
     """
-    return _glide(spec, "glide from the floor", spec.window // 2 + 1)
+    return _glide(spec, "glide from the floor", max(spec.window - 1, 1))
 
 
 def smaller_window_utterances(spec: EngineSpec) -> list[Utterance]:
-    """Return, for each smaller window of an engine of several sizes, a synthetic utterance that ends with it."""
-    return [_glide(spec, f"glide, ends with {frames} frames", frames) for frames in window_sizes(spec.window)[1:]]
+    """Return synthetic utterances that end within each smaller window of an engine, and at the end of two."""
+    sizes = window_sizes(spec.window)[1:]
+    ends = [*(frames - 1 for frames in sizes), *map(sum, itertools.pairwise(sizes))]
+    return [_glide(spec, f"glide, ends with {frames} frames", frames) for frames in ends]
 
 
 def _glide(spec: EngineSpec, name: str, last: int) -> Utterance:

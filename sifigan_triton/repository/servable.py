@@ -205,7 +205,9 @@ class _Repository:
         file = next((version / known for known in ENGINE_FILES if (version / known).is_file()), None)
         if file is None:
             return f"it has a {MANIFEST_FILE} but no engine ({', '.join(ENGINE_FILES)}): {_REBUILD}"
-        for part, sha256 in {file.name: manifest["engine_sha256"], **manifest.get("smaller_windows", {})}.items():
+        if "smaller_windows" not in manifest:
+            return f"it is of an earlier build, which its configuration does not fit: {_REBUILD}"
+        for part, sha256 in {file.name: manifest["engine_sha256"], **manifest["smaller_windows"]}.items():
             if not (version / part).is_file():
                 return f"{part} is missing, which its manifest describes: {_REBUILD}"
             if _sha256(version / part) != sha256:

@@ -26,7 +26,12 @@ def add_model(repository: Path, name: str, config: str = "", built: bool = True)
     (repository / name / "config.pbtxt").write_text(config, encoding="utf-8")
     if built:
         (repository / name / "1" / "model.onnx").touch()
-        facts = {"voice": "a", "voice_sha256": "a", "engine_sha256": hashlib.sha256().hexdigest()}
+        facts = {
+            "voice": "a",
+            "voice_sha256": "a",
+            "engine_sha256": hashlib.sha256().hexdigest(),
+            "smaller_windows": {},
+        }
         (repository / name / "1" / "manifest.json").write_text(json.dumps(facts))
 
 

@@ -121,7 +121,7 @@ def test_an_answer_that_cannot_be_sent_stops_nobody(
     assert "the client is gone" in caplog.text
 
 
-def test_a_deadline_that_cannot_be_met(machine: Machine, now: list[int]) -> None:
+def test_a_deadline_that_would_not_be_met(machine: Machine, now: list[int]) -> None:
     """What a job needs is learnt from the last tasks: one whose time does not suffice costs the others nothing."""
     machine.submit("first", 10.0)
     running = machine.begun()
@@ -130,7 +130,7 @@ def test_a_deadline_that_cannot_be_met(machine: Machine, now: list[int]) -> None
     machine.submit("hopeful", 10.0, 10.0, timeout_us=6000)
     running.ended.set()
     assert machine.turn() == "hopeful"
-    assert "cannot be met, nothing was computed" in str(machine.answer("hopeless"))
+    assert "would not be met, nothing was computed" in str(machine.answer("hopeless"))
     assert machine.turn() == "hopeful"
     assert machine.answer("hopeful") is None
 

@@ -45,6 +45,7 @@ def add(repository: Path, name: str, config: str = "", file: str = "", **manifes
     if file:
         (version / file).write_bytes(name.encode())
         manifest["engine_sha256"] = hashlib.sha256(name.encode()).hexdigest()
+        manifest["smaller_windows"] = {}
     if manifest:
         (version / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     return version

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 
 PACES = 32
 """Pieces of work that a pace is learnt from; their median, so that one slow moment refuses nobody."""
-HASTE = 2.0
-"""How much longer than its pace promises work may take. Under more load than the machine bears, the request whose turn
-it is has waited nearly all of its time: without this, its answer would be late again and again, and the work lost."""
+CAUTION = 2.0
+"""How much longer than its pace promises work that is yet to begin may take. Under more load than the machine bears,
+the request whose turn it is has waited nearly all of its time: without this, its answer would be late again and again,
+and the work lost."""
 
 
 class DeadlineError(Exception):
@@ -49,7 +50,7 @@ class Deadline:
     def error(self, progress: str) -> DeadlineError:
         """Return the error for the client; `progress` says how far the work went."""
         return DeadlineError(
-            f"the deadline of the request {'has passed' if self.has_passed else 'cannot be met'}, {progress}: allow "
+            f"the deadline of the request {'has passed' if self.has_passed else 'would not be met'}, {progress}: allow "
             "it more time (its parameter timeout, in microseconds) or ask for less at once"
         )
 
@@ -70,8 +71,8 @@ class Pace:
             self._last.append((now_us() - began) / cost)
 
     def needs_us(self, cost: float) -> float:
-        """Return how many microseconds work may need; 0 while nobody knows."""
-        return HASTE * statistics.median(self._last) * cost if self._last else 0.0
+        """Return how many microseconds work should need; 0 while nobody knows."""
+        return statistics.median(self._last) * cost if self._last else 0.0
 
 
 def now_us() -> int:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .deadline import Deadline, Pace
+from .deadline import CAUTION, Deadline, Pace
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class Loop:
         self._changed = threading.Condition()
         self._waiting: list[Job] = []
         self._numbers = itertools.count()
-        self._owed = 0.0  # work that the oldest job has still to get, against that nearest to its end
+        self._owed = 0.0  # work that the oldest job lacks against that nearest to its end: above 0 it is next
         self._pace = Pace()
         self._running = 0.0  # cost of what the first thread does
         self._stopped = False
@@ -174,10 +174,14 @@ class Loop:
                 return None
 
     def _late(self) -> list[Job]:
-        """Return the jobs whose deadline has passed or, while others wait too, cannot be met: the others gain by it."""
+        """Return the jobs whose deadline has passed or, while others wait too, would not be met: the others gain."""
         if len(self._waiting) == 1:
             return [job for job in self._waiting if job.deadline.has_passed]
-        return [job for job in self._waiting if job.deadline.left_us <= self._pace.needs_us(job.left)]
+        return [
+            job
+            for job in self._waiting
+            if job.deadline.left_us <= self._pace.needs_us(job.left) * (1.0 if job.taken else CAUTION)
+        ]
 
     def _pick(self, beside: bool) -> tuple[Batch, float]:
         """Take the tasks whose turn it is: as many of equal cost as go together. Return them and what they cost."""

@@ -1,5 +1,6 @@
 """Counters of a model on Triton's page of metrics; staged beside `model.py`."""
 
+import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -11,8 +12,19 @@ import triton_python_backend_utils as pb_utils
 
 from .deadline import DeadlineError
 
+logger = logging.getLogger(__name__)
+
 _ONE_AT_A_TIME = threading.Lock()
 """Triton's metrics are not safe for threads: two at once crash the server."""
+
+
+@contextmanager
+def _harmless() -> Iterator[None]:
+    """Log what goes wrong with a metric, as with /dev/shm full: no answer may be lost for it."""
+    try:
+        yield
+    except Exception:
+        logger.exception("a metric could not be counted")
 
 
 class Counter:
@@ -37,7 +49,7 @@ class Counter:
 
     def add(self, value: float, *further: str) -> None:
         """Add to the counter with these values of the further labels."""
-        with _ONE_AT_A_TIME:
+        with _ONE_AT_A_TIME, _harmless():
             if further not in self._metrics:
                 labels = dict(zip(self._further, further, strict=True))
                 self._metrics[further] = self._family.Metric(labels={**self._labels, **labels})
@@ -45,8 +57,9 @@ class Counter:
 
 
 def expired_counter(args: dict[str, str]) -> Counter:
-    """Return the counter of requests that a step gave up because their deadline had passed."""
-    return Counter(args, "sifigan_deadline_exceeded_total", "Requests given up because their deadline had passed")
+    """Return the counter of requests that a step gave up for their deadline."""
+    text = "Requests given up because their deadline had passed or would not have been met"
+    return Counter(args, "sifigan_deadline_exceeded_total", text)
 
 
 @dataclass(eq=False)

@@ -47,13 +47,13 @@ class TritonPythonModel:
         self.loop.close()
 
     def _take(self, request: Any) -> None:
-        """Refuse at once what does not fit: while a request waits, its tensors fill shared memory."""
+        """Refuse at once what does not fit: while a request waits, its tensors fill memory."""
         spent, sender = Spent(), request.get_response_sender()
         outputs: dict[str, Any] = {}
         answer = partial(self._answer, sender, outputs, spent)
         try:
             deadline = Deadline.after(request.timeout())
-            tensors = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}  # views of shared memory
+            tensors = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
             self.interface.refuse_early(tensors, self.settings)
             size = float(sum(values.nbytes for values in tensors.values()))
         except Exception as error:  # noqa: BLE001 - one bad request fails alone, whatever is wrong with it

@@ -1,6 +1,7 @@
 """Answers of the models, and the errors among them; staged beside `model.py`."""
 
 import logging
+import shutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,12 +12,24 @@ from .loop import StoppedError
 
 logger = logging.getLogger(__name__)
 
+SHARED_MEMORY = "/dev/shm"
+"""Where the server and its Python models exchange tensors."""
+
 
 class TensorError(ValueError):
     """A model was given what does not fit; the message names tensor, expected, got and the fix."""
 
 
-_CODES = {DeadlineError: "CANCELLED", StoppedError: "UNAVAILABLE", TensorError: "INVALID_ARG"}
+class NoRoomError(Exception):
+    """There is no room for an answer."""
+
+
+_CODES = {
+    DeadlineError: "CANCELLED",
+    StoppedError: "UNAVAILABLE",
+    NoRoomError: "UNAVAILABLE",
+    TensorError: "INVALID_ARG",
+}
 """How Triton calls what a client can do something about."""
 
 
@@ -35,12 +48,17 @@ def refusal(error: Exception, *invalid: type[Exception]) -> Any:
 
 
 def send(sender: Any, answer: Mapping[str, Any] | Exception, *invalid: type[Exception]) -> None:
-    """Send the one answer of a request: tensors by name, or what went wrong, as `refusal` does."""
-    if not isinstance(answer, Exception):
-        try:
-            made = response(answer)
-        except Exception as error:  # noqa: BLE001 - without room for the tensors there is still room for an error
-            made = refusal(error)
-    else:
-        made = refusal(answer, *invalid)
-    sender.send(made, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+    """Send the one answer of a request: tensors by name, or what went wrong, as `refusal` does.
+
+    Nothing is raised: if even that fails, nobody can be told. A send that finds no room in shared memory cannot be
+    repeated, so it is looked for before.
+    """
+    try:
+        if not isinstance(answer, Exception):
+            needed, free = sum(values.nbytes for values in answer.values()), shutil.disk_usage(SHARED_MEMORY).free
+            if needed > free:
+                answer = NoRoomError(f"the answer needs {needed:,} bytes in {SHARED_MEMORY}, which has {free:,} left")
+        made = refusal(answer, *invalid) if isinstance(answer, Exception) else response(answer)
+        sender.send(made, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+    except Exception:
+        logger.exception("an answer could not be sent")
