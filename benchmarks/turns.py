@@ -166,7 +166,7 @@ def clients(server: Server, rounds: int, seconds: float) -> None:
     print(f"ratio {np.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
 
 
-def give_up(server: Server, timeout_s: float = 3.0, number: int = 200, seconds: float = 10.0) -> None:
+def give_up(server: Server, seconds: float, timeout_s: float = 3.0, number: int = 200) -> None:
     """Print what is left of requests whose clients have given up."""
     request = request_of(627)
 
@@ -259,7 +259,7 @@ def main() -> None:
         if "clients" in parts:
             clients(server, args.rounds, args.seconds)
         if "give-up" in parts:
-            give_up(server)
+            give_up(server, args.seconds)
         if "mixed" in parts:
             mixed(server, args.minutes)
 
