@@ -187,7 +187,7 @@ def _add_synthesis(sub: argparse.ArgumentParser) -> None:
 
 
 def _add_server_commands(command: _Command) -> None:
-    sub = command("serve", commands.serve, "run the Triton server of the nvidia-pytriton wheel in the foreground")
+    sub = command("serve", commands.serve, "keep a Triton server up, behind a proxy, in the foreground")
     _add_repository(sub)
     sub.add_argument(
         "--host",
@@ -199,7 +199,23 @@ def _add_server_commands(command: _Command) -> None:
     sub.add_argument("--grpc-port", type=int, default=8001, help="default: %(default)s")
     sub.add_argument("--metrics-port", type=int, default=8002, help="default: %(default)s")
     sub.add_argument(
-        "--log", type=Path, default=Path("out/triton.log"), help="file for the server's log (default: %(default)s)"
+        "--max-in-flight",
+        type=values.in_flight,
+        default=8,
+        help="inference calls that are worked on at once, over each of HTTP and gRPC; a quarter as many long ones, "
+        "which have places of their own; more are refused with 503 / UNAVAILABLE (default: %(default)s)",
+    )
+    sub.add_argument(
+        "--max-request-mb", type=values.request_mb, default=64, help="largest request, in MiB (default: %(default)s)"
+    )
+    sub.add_argument(
+        "--grace",
+        type=values.grace,
+        default=30.0,
+        help="seconds for the calls in flight when the server is told to stop (default: %(default)g)",
+    )
+    sub.add_argument(
+        "--logs", type=Path, default=Path("out"), help="folder for triton.log and front.log (default: %(default)s)"
     )
     sub.add_argument(
         "--client-shared-memory",

@@ -10,6 +10,7 @@ _FATAL = re.compile(r"^(?:error: |.*error while loading shared libraries: )(?P<t
 _ERROR_LINE = re.compile(r'^E\d{4} \S+ \d+ \S+\] "?(?P<text>.*?)"?$')
 _NOISE = (
     "CudaDriverHelper has not been initialized",  # said on every machine without a GPU
+    "CUDA driver version is insufficient",  # likewise, for each ensemble
     "failed to load all models",  # the sum of what the other lines say
 )
 
