@@ -173,7 +173,11 @@ def _listener(name: str, host: str, port: int, routes: Sequence[Config], limits:
             "idle_timeout": f"{IDLE_S}s",
             "headers_with_underscores_action": "REJECT_REQUEST",
         },
-        "http2_protocol_options": {"max_concurrent_streams": 1000},
+        "http2_protocol_options": {
+            "max_concurrent_streams": 1000,
+            "initial_stream_window_size": limits.request_bytes,  # a stream holds back no more than this
+            "initial_connection_window_size": limits.request_bytes,
+        },
         "request_headers_timeout": "10s",
         "request_timeout": f"{REQUEST_S}s",
         "stream_idle_timeout": "0s",

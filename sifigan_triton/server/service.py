@@ -236,7 +236,8 @@ class Service:
         while (left := self._front.in_flight()) and time.monotonic() < until and self._triton.exit_status is None:
             time.sleep(POLL_S)
         if left:
-            logger.warning("%d calls were still in flight after a grace of %g s", left, self.options.grace_s)
+            logger.warning("the grace of %g s is over, %d calls in flight are lost", self.options.grace_s, left)
+            self._stop_triton(at_once=True)
 
     def _stop(self) -> None:
         self._stop_triton()

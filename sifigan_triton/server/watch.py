@@ -60,7 +60,7 @@ class Watch:
         if now - self._looked > _LOOK_EVERY_S:
             self._looked = now
             if lost := self._stubs - _stubs(self._server.pid):
-                return f"it lost {len(lost)} of the {len(self._stubs)} processes that run its Python models: they died or were stopped"
+                return f"{len(lost)} of the {len(self._stubs)} processes that run its Python models died or were stopped"
         return self._fault
 
     def close(self) -> None:
@@ -73,7 +73,7 @@ class Watch:
         while not self._closed.wait(_AGAIN_S if failed else PROBE_EVERY_S):
             try:
                 for model, expected in zip(self._models, self._expected, strict=True):
-                    if not self._probe(model).sounds_like(expected):
+                    if not self._probe(model).is_alike(expected):
                         raise UnhealthyError(f"{model} makes other samples than at the start")
                 failed = 0
             except UnhealthyError as error:
