@@ -89,9 +89,12 @@ def probe(address: str, model: str, timeout_s: float) -> Probe:
     """
     began = time.monotonic()
     server = _Server(address, timeout_s)
-    inputs = server.inputs(model)
-    steps = server.steps(model)
-    instances = max(map(_instances, steps))
+    try:
+        inputs, steps = server.inputs(model), server.steps(model)
+        instances = max(map(_instances, steps))
+        hop_size = next((hop for hop in map(_hop_size, steps) if hop), None)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise UnhealthyError(f"what {address} says of {model} cannot be read ({error!r}): is it Triton?") from None
     if inputs.keys() >= set(OLDER_TENSORS):
         for _ in range(instances):
             _expect_refusal(server, model, inputs["INPUT__1"])
@@ -99,7 +102,6 @@ def probe(address: str, model: str, timeout_s: float) -> Probe:
     if missing := set(FEATURES) - inputs.keys():
         raise UnhealthyError(f"{model} does not take {', '.join(sorted(missing))}: name an ensemble")
     answers = [_samples(server, model, [inputs[name] for name in FEATURES]) for _ in range(CALLS * instances)]
-    hop_size = next((hop for hop in map(_hop_size, steps) if hop), None)
     for samples in answers:
         _check_sound(model, samples, hop_size)
         if not _is_alike(samples, answers[0]):
@@ -167,7 +169,7 @@ class _Server:
             time.sleep(_PAUSE_S)
         try:
             return status, json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return status, text
 
     def _exchange(self, method: str, path: str, body: dict[str, Any] | None) -> tuple[int, str]:
@@ -300,7 +302,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"ensembles to ask (default: {MAIN}, and {OLDER} where the server has it)",
     )
-    parser.add_argument("--timeout", type=float, default=25.0, help="seconds for all of it (default: %(default)g)")
+    parser.add_argument("--timeout", type=_seconds, default=25.0, help="seconds for all of it (default: %(default)g)")
+
+
+def _seconds(text: str) -> float:
+    """Read a time limit."""
+    value = float(text)
+    if not 0.0 < value <= 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected a number of seconds above 0, at most 1e6")
+    return value
 
 
 def run(args: argparse.Namespace) -> int:

@@ -195,6 +195,22 @@ def test_wrong_answers(server: StandIn, infer: Callable[[int], tuple[int, Any]],
         probe(server.address, "sifigan", 20.0)
 
 
+@pytest.mark.parametrize(
+    ("models", "config"),
+    [
+        ({"inputs": [{}]}, CONFIGS["sifigan"]),
+        ({"inputs": 5}, CONFIGS["sifigan"]),
+        (SIFIGAN, {"ensemble_scheduling": []}),
+        (SIFIGAN, {"instance_group": [{"count": "many"}]}),
+        (SIFIGAN, {"parameters": {"hop_size": "120"}}),
+    ],
+)
+def test_what_no_triton_says(server: StandIn, models: Any, config: Any) -> None:
+    server.models["sifigan"], server.configs["sifigan"] = models, config
+    with pytest.raises(UnhealthyError, match=r"what .* says of sifigan cannot be read \(.*\): is it Triton\?"):
+        probe(server.address, "sifigan", 20.0)
+
+
 def test_right_answers(server: StandIn) -> None:
     found = probe(server.address, "sifigan", 20.0)
     assert (found.model, found.samples) == ("sifigan", tuple(SAMPLES))
@@ -295,6 +311,13 @@ def test_command_says_it_in_one_line(server: StandIn, capsys: pytest.CaptureFixt
     assert said.startswith("unhealthy after 0.")
     assert said.endswith("/v2/models/sifigan/infer answers 500: Stub process is not healthy\n")
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "soon"])
+def test_time_limits(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["health", "--timeout", text])
+    assert "--timeout" in capsys.readouterr().err
 
 
 def test_file_runs_by_itself(server: StandIn, tmp_path: Path) -> None:
