@@ -17,7 +17,7 @@ TEST_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 WORKERS := 2
-TYPED := preprocess postprocess sifigan_triton build_engines.py docker/healthcheck.py tools/train_demo_voice
+TYPED := preprocess postprocess sifigan_triton build_engines.py tools/train_demo_voice
 
 .DEFAULT_GOAL := help
 .PHONY: help check setup voice build demo serve perf bench study test test-fast lint format lock clean

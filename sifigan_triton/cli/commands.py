@@ -120,6 +120,13 @@ def serve(args: argparse.Namespace) -> None:
     service.run(ready)
 
 
+def health(args: argparse.Namespace) -> int:
+    """Say whether a server makes sound; returns 1 if it does not."""
+    from sifigan_triton.server.health import run
+
+    return run(args)
+
+
 def analyze(args: argparse.Namespace) -> None:
     """Extract the features of a recording."""
     from sifigan_triton.features.analysis import analyze_recording

@@ -11,6 +11,7 @@ from sifigan_triton.cli import commands, values
 from sifigan_triton.cli.latest import latest_repository
 from sifigan_triton.files import project_file
 from sifigan_triton.repository.engine_kinds import ENGINES
+from sifigan_triton.server import health
 
 EPILOG = """a recording to your own pitch, with a server up (`make serve`, or `serve` after `build`):
   sifigan-triton resynthesize in.wav -o out.wav --f0-factor 1.26 --plot out.png
@@ -224,6 +225,9 @@ def _add_server_commands(command: _Command) -> None:
         "copying; but whoever reaches the ports may then read and overwrite what other clients and the models hand "
         "over, audio included, and so take over the server. Off by default, and only with a --host of this machine",
     )
+
+    sub = command("health", commands.health, "say whether a running server makes sound; exit status 1 if it does not")
+    health.add_options(sub)
 
     sub = command(
         "demo", commands.demo, "synthesise a recording at two pitches on a server of its own; writes out/*.wav, *.png"
