@@ -199,6 +199,7 @@ def _listener(name: str, host: str, port: int, routes: Sequence[Config], limits:
     return {
         "name": name,
         "address": {"socket_address": {"address": host, "port_value": port}},
+        "enable_reuse_port": False,  # else a second front would listen beside this one, unnoticed
         "per_connection_buffer_limit_bytes": limits.request_bytes,
         "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
     }

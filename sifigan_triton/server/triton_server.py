@@ -6,7 +6,6 @@ import http.client
 import logging
 import secrets
 import shutil
-import signal
 import tempfile
 import threading
 import time
@@ -166,26 +165,6 @@ class TritonServer:
             shutil.rmtree(self._directory, ignore_errors=True)
             self._directory = None
         self._ports.release()
-
-    def wait(self) -> None:
-        """Block until SIGINT or SIGTERM arrives, then stop the server. For the main thread.
-
-        Raises:
-            ServerError: if the server is not running or ends by itself, with the reason.
-
-        """
-        if self._process is None:
-            raise ServerError("the server is not running: start it first")
-        asked = threading.Event()
-        signals = (signal.SIGINT, signal.SIGTERM)
-        previous = {number: signal.signal(number, lambda *_: asked.set()) for number in signals}
-        try:
-            while not asked.wait(_POLL_S):
-                self.check_alive()
-        finally:
-            self.stop()
-            for number, handler in previous.items():
-                signal.signal(number, handler)
 
     def __enter__(self) -> TritonServer:
         """Start the server."""

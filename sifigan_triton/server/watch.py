@@ -60,7 +60,7 @@ class Watch:
         if now - self._looked > _LOOK_EVERY_S:
             self._looked = now
             if lost := self._stubs - _stubs(self._server.pid):
-                return f"{len(lost)} of the {len(self._stubs)} processes that run its Python models died or were stopped"
+                return f"{len(lost)} of {len(self._stubs)} processes of its Python models died or were stopped"
         return self._fault
 
     def close(self) -> None:

@@ -327,7 +327,7 @@ def test_more_calls_than_it_takes_are_refused_at_once(
     for thread in waiting:
         thread.join()
     assert len(done) == LIMITS.in_flight
-    assert call(-1.0)
+    assert call(-1.0) is not None
     assert opened.refusals()["upstream_reset_before_response_started{overflow}"] >= 1
 
 
