@@ -118,8 +118,7 @@ end
 local GRPC_STATUS = { ["@TOO_LARGE@"] = "8", ["requests may not be compressed"] = "12",
   ["Unable to parse request"] = "3" }
 
-local MALFORMED = { "^{\"error\":\"Unable to parse", "^{\"error\":\"failed to parse",
-  "^{\"error\":\"string correlation ID" }
+local MALFORMED = { "^{\"error\":\"Unable to parse", "^{\"error\":\"Unable to set", "^{\"error\":\"failed to parse" }
 
 function envoy_on_response(handle)
   local status, grpc_status = handle:headers():get(":status"), handle:headers():get("grpc-status")
@@ -130,7 +129,9 @@ function envoy_on_response(handle)
     for start, better in pairs(GRPC_STATUS) do
       if text:find(start, 1, true) == 1 then handle:headers():replace("grpc-status", better) end
     end
-  elseif status == "500" or status == "501" then -- what Triton answers to JSON that it cannot read, too
+  elseif status == "501" then -- what it asks for is not known to Triton
+    handle:headers():replace(":status", "400")
+  elseif status == "500" then -- what Triton answers to JSON that it cannot read, too
     local body = handle:body()
     local text = body and body:getBytes(0, math.min(body:length(), 64)) or ""
     for _, start in ipairs(MALFORMED) do

@@ -169,12 +169,10 @@ def _listener(name: str, host: str, port: int, routes: Sequence[Config], limits:
         "normalize_path": True,
         "merge_slashes": True,
         "path_with_escaped_slashes_action": "REJECT_REQUEST",
-        "common_http_protocol_options": {
-            "idle_timeout": f"{IDLE_S}s",
-            "headers_with_underscores_action": "REJECT_REQUEST",
-        },
+        "common_http_protocol_options": {"idle_timeout": f"{IDLE_S}s"},
         "http2_protocol_options": {
             "max_concurrent_streams": 1000,
+            "override_stream_error_on_invalid_http_message": True,  # an answer instead of a broken connection
             "initial_stream_window_size": limits.request_bytes,  # a stream holds back no more than this
             "initial_connection_window_size": limits.request_bytes,
         },
