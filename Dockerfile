@@ -46,6 +46,7 @@ COPY sifigan_triton/repository/__init__.py sifigan_triton/repository/servable.py
     sifigan_triton/repository/tensorrt_plan.py /opt/sifigan/sifigan_triton/repository/
 COPY sifigan_triton/server/__init__.py sifigan_triton/server/health.py /opt/sifigan/sifigan_triton/server/
 COPY LICENSE NOTICE /opt/sifigan/
+COPY --from=toolchain /opt/sifigan/sbom.json /opt/sifigan/
 COPY --from=engines /models/repository /opt/sifigan/models
 USER 1000:1000
 # FP32 means FP32: without this PyTorch and ONNX Runtime compute convolutions in TF32 (11 significant bits) on the GPU.
