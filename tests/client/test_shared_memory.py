@@ -143,7 +143,10 @@ def test_no_server(scheme: str) -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         url = f"{scheme}127.0.0.1:{reserved.getsockname()[1]}"
-        with SifiganClient(url, shared_memory="system") as client, pytest.raises(ServerUnavailableError, match=url):
+        with (
+            SifiganClient(url, shared_memory="system", retries=0) as client,
+            pytest.raises(ServerUnavailableError, match=url),
+        ):
             client.synthesize(*ARGUMENTS)
     assert not keys()
 
