@@ -109,6 +109,6 @@ def _body(response: http.client.HTTPResponse) -> bytes:
     if size > http_messages.LONGEST_ANSWER:
         raise http_messages.too_long(size)
     data = b"".join(pieces)
-    if response.length:
+    if response.length or not (data or response.chunked or response.length == 0):  # a head that broke off has no length
         raise IncompleteRead(data, response.length)
     return data

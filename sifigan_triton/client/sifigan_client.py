@@ -148,6 +148,7 @@ class SifiganClient:
         """
         with self._changed:
             self._closed = True
+            self._changed.notify_all()
             self._changed.wait_for(lambda: not self._under_way, self._longest_s)
         if self._shared is not None:
             self._shared.close()

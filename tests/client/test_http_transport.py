@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,25 +23,8 @@ from sifigan_triton.client import (
 from sifigan_triton.client.address import Address
 from sifigan_triton.client.deadline import Deadline
 from sifigan_triton.client.http_transport import HttpTransport
+from tests.client.stub_server import GOOD, SAMPLES, answer, read_request
 from tests.client.toy_ensemble import PASSED, features
-
-SAMPLES = np.arange(8, dtype=np.float32)
-HEADER = json.dumps({"outputs": [{"name": "waveform", "shape": [8], "datatype": "FP32"}]}).encode()
-
-
-def answer(status: str, body: bytes, *headers: str) -> bytes:
-    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers, "", ""]
-    return "\r\n".join(lines).encode() + body
-
-
-GOOD = answer("200 OK", HEADER + SAMPLES.tobytes(), f"Inference-Header-Content-Length: {len(HEADER)}")
-
-
-def read_request(received: BinaryIO) -> bytes:
-    """Read a request to its end; return its first line and body, nothing if the client has closed the connection."""
-    lines = list(iter(received.readline, b"\r\n")) if received.peek(1) else [b""]  # type: ignore[attr-defined]
-    body = received.read(sum(int(line.split(b":")[1]) for line in lines if line.startswith(b"Content-Length")))
-    return lines[0] + body
 
 
 @contextmanager

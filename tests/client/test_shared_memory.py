@@ -216,7 +216,7 @@ def test_server_that_is_gone_keeps_neither_memory_nor_close(
         monkeypatch.setattr(transport, "LET_GO_TIMEOUT_S", 0.5)
     with TritonServer(toy(tmp_path), http_port=0, grpc_port=0, metrics_port=0, client_shared_memory=True) as own:
         clients = [
-            SifiganClient(address, shared_memory="system", timeout_s=60.0)
+            SifiganClient(address, shared_memory="system", timeout_s=60.0, retries=0)
             for address in (own.http_url, f"grpc://{own.grpc_url}")
         ]
         for client in clients * 2:
