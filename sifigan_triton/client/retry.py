@@ -18,8 +18,8 @@ from collections.abc import Callable
 from sifigan_triton.client.deadline import Deadline
 from sifigan_triton.client.errors import ServerUnavailableError
 
-RETRIES = 8
-"""Attempts after the first: their waits, 10 s on average, bridge a server that is started anew."""
+RETRIES = 16
+"""Attempts after the first: their waits, 30 s on average and rarely under 15, bridge a server that is started anew."""
 FIRST_S = 0.2
 LONGEST_S = 5.0
 """The first wait is at most `FIRST_S`, each later one at most twice the one before, none more than `LONGEST_S`."""
