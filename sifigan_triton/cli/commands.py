@@ -90,6 +90,7 @@ def build(args: argparse.Namespace) -> None:
 def serve(args: argparse.Namespace) -> None:
     """Run the service in the foreground."""
     from sifigan_triton.repository.servable import MAIN, find_servable
+    from sifigan_triton.server import tracing
     from sifigan_triton.server.front_config import Limits, Ports
     from sifigan_triton.server.service import Service, ServiceOptions
 
@@ -108,6 +109,7 @@ def serve(args: argparse.Namespace) -> None:
         grace_s=args.grace,
         logs=args.logs,
         client_shared_memory=args.client_shared_memory,
+        arguments=tracing.flags(args.otlp) if args.otlp else (),
     )
     service = Service(options)
     if not service.is_local:

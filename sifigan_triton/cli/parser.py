@@ -216,6 +216,12 @@ def _add_server_commands(command: _Command) -> None:
         help="seconds for the calls in flight when the server is told to stop (default: %(default)g)",
     )
     sub.add_argument(
+        "--otlp",
+        metavar="URL",
+        help="send a trace of each request to the OpenTelemetry collector at this address, such as "
+        "http://127.0.0.1:4318",
+    )
+    sub.add_argument(
         "--logs", type=Path, default=Path("out"), help="folder for triton.log and front.log (default: %(default)s)"
     )
     sub.add_argument(

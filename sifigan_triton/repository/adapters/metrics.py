@@ -8,6 +8,7 @@ count, none is lost, and many requests cost no more than a few.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterable
@@ -18,6 +19,9 @@ import triton_python_backend_utils as pb_utils
 from .call import Call
 
 logger = logging.getLogger(__name__)
+
+RESTARTS = "SIFIGAN_RESTARTS"
+"""Variable in which whoever starts the server says how often it did before."""
 
 Labels = tuple[str, ...]
 """Values of the labels that a metric has beside model and version."""
@@ -177,6 +181,8 @@ class UtteranceMetrics:
             "sifigan_repaired_frames_total",
             "Frames whose NaN or Inf were replaced because the request asked for it (input repair)",
         )
+        restarts = Metric(page, "sifigan_restarts_total", "Times that the server has been started again since `serve`")
+        restarts.add(float(os.environ.get(RESTARTS, "0")))
 
     def count(self, frames: int, windows: int, padded: int) -> None:
         """Count an utterance of which windows were made."""

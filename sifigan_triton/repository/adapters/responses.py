@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio  # noqa: F401 - Triton's process imports it with the first answer: 30 to 50 ms that a request would wait
 import logging
 import shutil
 from collections.abc import Mapping
