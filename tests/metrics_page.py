@@ -6,11 +6,13 @@ import re
 import time
 import urllib.request
 from collections.abc import Callable
+from typing import TypeVar
 
 PATIENCE_S = 20.0
 _SAMPLE = re.compile(r"^(sifigan_\w+)\{(.*)\} (\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
+Value = TypeVar("Value")
 Sample = tuple[str, frozenset[tuple[str, str]]]
 """A metric's name and labels."""
 
@@ -28,7 +30,7 @@ def total(metrics_url: str, name: str, **labels: str) -> float:
     return sum(value for (found, all_), value in samples if found == name and labels.items() <= dict(all_).items())
 
 
-def soon(read: Callable[[], float], expected: float) -> float:
+def soon(read: Callable[[], Value], expected: Value) -> Value:
     """Return what is read when it is as expected, or what it still is after long waiting.
 
     Models write on the page a moment after they have answered.

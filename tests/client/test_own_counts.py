@@ -25,7 +25,7 @@ sifigan_compute_seconds_total{model="preprocess",version="1"} 0.25
 sifigan_wait_seconds_total{model="engine",version="1"} 2
 sifigan_engine_windows_total{frames="128",model="engine",version="1"} 5
 sifigan_engine_windows_total{frames="512",model="engine",version="1"} 2
-sifigan_deadline_exceeded_total{model="postprocess",version="1"} 7
+sifigan_refusals_total{fault="load",model="postprocess",reason="deadline",version="1"} 7
 nv_inference_request_success{model="native",version="1"} 9
 """
 TRITONS = StepStatistics(inferences=8, seconds=0.001, requests=4, executions=4, queue_s=0.002, copy_s=0.003)

@@ -161,7 +161,7 @@ def test_a_request_and_its_steps_stand_in_the_client_s_trace(
     assert {span.trace for span in spans} == {trace}
     by_id, steps = {span.id: span for span in spans}, {"preprocess", KIND.model, "postprocess"}
     outermost = [span for span in spans if span.parent not in by_id]
-    assert [span.parent for span in outermost] == [PARENT]
+    assert [(span.name, span.parent) for span in outermost] == [("InferRequest", PARENT)]
     (ensemble,) = (span for span in spans if span.name == "sifigan")
     assert ensemble.parent == outermost[0].id
     below = {span.name: span for span in spans if span.parent == ensemble.id}
