@@ -116,8 +116,6 @@ def documented(heading: str) -> list[list[str]]:
 
 
 def test_the_reference_lists_what_is_exported_and_no_more(served: Served) -> None:
-    served.infer("http", features())
-    soon(lambda: total(served.server.metrics_url, "sifigan_engine_windows_total") > 0, True)
     exported: defaultdict[str, set[tuple[str, tuple[str, ...]]]] = defaultdict(set)
     for name, labels in read_samples(served.server.metrics_url):
         names = dict(labels)

@@ -27,7 +27,8 @@ def page(metrics: ModuleType) -> Iterator[Any]:
 
 
 def test_counts_of_many_threads_are_exact(metrics: ModuleType, page: Any) -> None:
-    windows = metrics.WindowMetrics(page)
+    windows = metrics.WindowMetrics(page, range(8))
+    assert list(Family.values.values()) == [0.0] * (8 + 2)  # every size stands there from the start
     with ThreadPoolExecutor(8) as pool:
         for thread in range(8):
             pool.submit(lambda frames: [windows.count(frames, False) for _ in range(500)], thread)

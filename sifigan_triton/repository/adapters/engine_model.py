@@ -39,7 +39,7 @@ class TritonPythonModel:
             dims[self.output][-1],
         )
         self.page = Page(args)
-        self.metrics, self.windows = RequestMetrics(self.page), WindowMetrics(self.page)
+        self.metrics, self.windows = RequestMetrics(self.page), WindowMetrics(self.page, self.engine.sizes)
         self.responses = Responses(self.page, {})
         self.loop = Loop(self._compute, self.engine.batch)
 

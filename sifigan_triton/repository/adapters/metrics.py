@@ -188,10 +188,10 @@ class UtteranceMetrics:
 class WindowMetrics:
     """What an engine counts besides."""
 
-    def __init__(self, page: Page) -> None:
-        """Register the families."""
-        text = "Windows computed, by the frames that they yield"
-        self._windows = Metric(page, "sifigan_engine_windows_total", text, ("frames",), ())
+    def __init__(self, page: Page, sizes: Iterable[int]) -> None:
+        """Register the families; `sizes`: how many frames a window may yield."""
+        text, known = "Windows computed, by the frames that they yield", [(str(size),) for size in sizes]
+        self._windows = Metric(page, "sifigan_engine_windows_total", text, ("frames",), known)
         text = "Windows that were done after the deadline of their request"
         self._late = Metric(page, "sifigan_engine_late_windows_total", text)
         self.padded = padding_counter(page)

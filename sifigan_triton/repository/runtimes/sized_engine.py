@@ -87,6 +87,11 @@ class SizedEngine:
             for size in sizes
         }
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Frames that the windows of its parts may have; 0: an utterance of any length."""
+        return tuple(self._engines)
+
     def work(self, windows: Windows) -> Work:
         """Divide the windows of a request into parts.
 
