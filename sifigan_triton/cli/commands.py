@@ -157,7 +157,7 @@ def synthesize(args: argparse.Namespace) -> None:
         features = Features.load(args.input)
     else:
         features = analyze_recording(args.input, _voice(args))
-    with SifiganClient(args.url, args.model, args.timeout) as client:
+    with SifiganClient(args.url, args.model, args.timeout, retries=0) as client:
         title = f"{args.input.name}, f0_factor {args.f0_factor:g}"
         synthesize_to_files(client, features, args.f0_factor, args.output, args.plot, title, args.seed, args.repair)
     done(f"{args.output}: {features.seconds:.2f} s")

@@ -114,28 +114,52 @@ function envoy_on_request(handle)
   if status then refuse(handle, status, reason, message) end
 end
 
--- gRPC knows too few of HTTP's statuses: what is too large or malformed would be UNKNOWN or INTERNAL there.
-local GRPC_STATUS = { ["@TOO_LARGE@"] = "8", ["requests may not be compressed"] = "12",
-  ["Unable to parse request"] = "3" }
+-- Statuses of answers that would put the blame on the wrong side: how their text begins or what it holds, what they
+-- become over HTTP and gRPC, and what callers are told where the text is not for them.
+local AWAY = "a process of the server was lost, it is started again: try again"
+local BETTER = {
+  { "@TOO_LARGE@", nil, "8" },
+  { "requests may not be compressed", nil, "12" },
+  { "Unable to parse", "400", "3" },
+  { "Unable to set", "400", "3" },
+  { "failed to parse", "400", "3" },
+  { "Stub process", "503", "14", AWAY },
+  { "shared memory", "503", "14", "the server has no memory left for this call: try again later" },
+}
 
-local MALFORMED = { "^{\"error\":\"Unable to parse", "^{\"error\":\"Unable to set", "^{\"error\":\"failed to parse" }
+local function better(text)
+  for _, row in ipairs(BETTER) do
+    if text:find(row[1], 1, true) then return row end
+  end
+end
+
+local function mend_http(handle)
+  local body = handle:body()
+  local row = body and better(body:getBytes(0, math.min(body:length(), 1000)))
+  if not row or not row[2] then return end
+  handle:headers():replace(":status", row[2])
+  if row[4] then
+    handle:headers():replace("content-length", body:setBytes('{"error":"' .. row[4] .. '"}'))
+  end
+end
+
+local function mend_grpc(handle)
+  local row = better(handle:headers():get("grpc-message") or "")
+  if not row then return end
+  handle:headers():replace("grpc-status", row[3])
+  if row[4] then handle:headers():replace("grpc-message", row[4]) end
+end
 
 function envoy_on_response(handle)
   local status, grpc_status = handle:headers():get(":status"), handle:headers():get("grpc-status")
-  if status == "503" or grpc_status == "14" then
-    handle:headers():replace("retry-after", "1")
-  elseif grpc_status == "2" or grpc_status == "13" then
-    local text = handle:headers():get("grpc-message") or ""
-    for start, better in pairs(GRPC_STATUS) do
-      if text:find(start, 1, true) == 1 then handle:headers():replace("grpc-status", better) end
-    end
-  elseif status == "501" then -- what it asks for is not known to Triton
+  if status == "501" then -- what it asks for is not known to Triton
     handle:headers():replace(":status", "400")
-  elseif status == "500" then -- what Triton answers to JSON that it cannot read, too
-    local body = handle:body()
-    local text = body and body:getBytes(0, math.min(body:length(), 64)) or ""
-    for _, start in ipairs(MALFORMED) do
-      if text:find(start) then handle:headers():replace(":status", "400") end
-    end
+  elseif status == "500" then
+    mend_http(handle)
+  elseif grpc_status == "2" or grpc_status == "13" then
+    mend_grpc(handle)
+  end
+  if handle:headers():get(":status") == "503" or handle:headers():get("grpc-status") == "14" then
+    handle:headers():replace("retry-after", "1")
   end
 end

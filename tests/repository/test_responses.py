@@ -109,7 +109,7 @@ def test_what_the_backend_imports_with_the_first_answer_is_there_before() -> Non
     code = (
         "import sys, types\n"
         "sys.modules['triton_python_backend_utils'] = types.ModuleType('')\n"
-        f"import {NAME}\n"
+        "import sifigan_triton.repository.adapters.responses\n"
         "sys.exit('asyncio' not in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

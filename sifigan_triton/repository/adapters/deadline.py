@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 PACES = 32
 """Pieces of work that a pace is learnt from; their median, so that one slow moment refuses nobody."""
-LONGEST_US = 2**61
+LONGEST_US = 2**62
 """Longest time that a request may ask for, which is for ever: the deadline travels as INT64."""
 CAUTION = 2.0
 """How much longer than its pace promises work that is yet to begin may take. Under more load than the machine bears,
