@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
+import signal
 import sys
 import tempfile
 import time
@@ -28,8 +30,6 @@ from benchmarks.fuzz.wire import Target
 from benchmarks.small_repository import build_small_repository
 
 INNER = ("preprocess", "preprocess-tensors", "postprocess", "sifigan-openvino-fp32", "sifigan-tensors")
-SHOWN = 200
-"""Wrong answers that are listed."""
 
 
 def main() -> None:
@@ -44,6 +44,8 @@ def main() -> None:
     parser.add_argument("--pid", type=int, help="its process id, for memory and for what becomes of it")
     parser.add_argument("--model-repository", type=Path, help="what to serve (a small voice, built for it)")
     args = parser.parse_args()
+    logging.basicConfig(format="%(message)s")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that the server is stopped too
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if args.url:
@@ -61,7 +63,7 @@ def main() -> None:
 def fuzz(args: argparse.Namespace, http_url: str, grpc_url: str, served: Served | None) -> bool:
     """Send the requests to a server and print what came back; tell whether something was wrong."""
     target = Target(http_url, grpc_url)
-    trial = Trial(target, World(inner=_configurations(http_url)), args.seed)
+    trial = Trial(target, World(inner=configurations(http_url)), args.seed)
     trial.take_references()
     root = served.pid if served else args.pid
     before, started = memory_mb(root), time.perf_counter()
@@ -73,8 +75,6 @@ def fuzz(args: argparse.Namespace, http_url: str, grpc_url: str, served: Served 
     after = memory_mb(served.pid if served else args.pid)
     for name in before:
         print(f"{name}: {before[name]:.1f} MB before, {after[name]:.1f} MB after")
-    for failure in tally.failures[:SHOWN]:
-        print(failure)
     return bool(tally.failures)
 
 
@@ -98,7 +98,7 @@ def watch(target: Target, served: Served | None, pid: int | None) -> Callable[[]
     return check
 
 
-def _configurations(http_url: str) -> tuple[dict[str, Any], ...]:
+def configurations(http_url: str) -> tuple[dict[str, Any], ...]:
     """Ask for the configurations of the models behind the ensemble; those that may not be called have none."""
     found = []
     for model in INNER:

@@ -50,6 +50,10 @@ class Tensor:
         return found
 
 
+Outputs = tuple[tuple[str, dict[str, Any]], ...]
+"""Names with parameters."""
+
+
 @dataclass(frozen=True)
 class Call:
     """A request; `frames` is the length of its utterance."""
@@ -58,7 +62,7 @@ class Call:
     frames: int
     model: str = "sifigan"
     version: str = ""
-    outputs: tuple[tuple[str, dict[str, Any]], ...] = (("waveform", {}),)
+    outputs: Outputs = (("waveform", {}),)
     parameters: dict[str, Any] = field(default_factory=dict)
     request_id: str = ""
 

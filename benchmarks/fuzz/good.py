@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from benchmarks.fuzz.call import Call, binary_post, grpc_raw, grpc_typed, json_post
+from benchmarks.fuzz.call import Call, Outputs, binary_post, grpc_raw, grpc_typed, json_post
 from benchmarks.fuzz.case import Case, Expected, Kinds, Random, World, pick
 
 WRITERS = (binary_post, json_post, grpc_raw, grpc_typed)
 LENGTHS = (1, 2, 63, 64, 65, 130)
-OUTPUTS = (
+OUTPUTS: tuple[Outputs, ...] = (
     (("waveform", {}),),
     (("pcm16", {}),),
     (("waveform", {}), ("pcm16", {})),
@@ -32,7 +32,7 @@ def _valid(random: Random, world: World) -> Case:
     frames = int(random.integers(1, world.longest + 1))
     call = Call.of(world.arrays(frames, random), outputs=pick(random, OUTPUTS))
     if random.random() < 0.3:
-        call = replace(call, request_id=pick(random, ("a", "7", "x" * 1000, "ü", "", '"', "\\u0000")))
+        call = replace(call, request_id=pick(random, ("a", "7", "x" * 1000, "a b/c", "")))
     return Case(pick(random, WRITERS)(call), Expected.VALID, frames)
 
 

@@ -14,6 +14,8 @@ from benchmarks.fuzz.wire import HttpBytes
 
 MB = 2**20
 ZEROS = bytes(MB)
+SOON_S = 0.3
+"""When a client whose request may have no end gives up."""
 INFER = "/v2/models/sifigan/infer"
 PATHS = (
     "/", "/v2", "/v2/", "/v2/health/live", "/v2/health/ready", "/v2/models/sifigan", "/v2/models/sifigan/ready",
@@ -30,7 +32,21 @@ PATHS = (
     "/v2/repository%2findex", "/v2/./repository/index", "/v2/x/../repository/index", "/%76%32/repository/index",
     "/v2/models/sifigan/versions/", "/v2/models/sifigan/versions//infer", "/v2/models/sifigan/versions/1/infer/infer",
 )  # fmt: skip
-METHODS = ("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PATCH", "PRI", "get", "X" * 100, "G ET")
+METHODS = (
+    "GET",
+    "POST",
+    "HEAD",
+    "PUT",
+    "DELETE",
+    "OPTIONS",
+    "TRACE",
+    "CONNECT",
+    "PATCH",
+    "PRI",
+    "get",
+    "X" * 100,
+    "G ET",
+)
 
 
 def _paths(random: Random, world: World) -> Case:
@@ -47,11 +63,11 @@ def _length(random: Random, world: World) -> Case:
     call = world.call(random)
     body = json.dumps(as_json(call)).encode()
     lies: tuple[object, ...] = (
-        0, 1, len(body) - 1, len(body) + 1, 2 * len(body), 2**31, 2**32, 2**63 - 1, 2**63, 2**64, -1, "x", "", "1e3", "0x10",
-        f"{len(body)}, {len(body)}", f"{len(body)}\r\nContent-Length: 3", "+5",
+        0, 1, len(body) - 1, len(body) + 1, 2 * len(body), 2**31, 2**32, 2**63 - 1, 2**63, 2**64, -1, "x", "", "1e3",
+        "0x10", f"{len(body)}, {len(body)}", f"{len(body)}\r\nContent-Length: 3", "+5",
     )  # fmt: skip
     lie = pick(random, lies)
-    wire = HttpBytes((head("POST", INFER, ("Content-Length", str(lie))), body), half_closed=True)
+    wire = HttpBytes((head("POST", INFER, ("Content-Length", str(lie))), body), ends_after_s=SOON_S)
     return Case(wire, Expected.EITHER, call.frames, broken=True, note=f"{lie!r} of {len(body)}")
 
 
@@ -61,7 +77,7 @@ def _cut(random: Random, world: World) -> Case:
     whole = b"".join(wire.parts)
     within = len(wire.parts[0]) if random.random() < 0.3 else len(whole)
     kept = whole[: int(random.integers(within))]
-    return Case(HttpBytes((kept,), half_closed=True), Expected.REFUSED, broken=True, note=f"{len(kept)} bytes")
+    return Case(HttpBytes((kept,), ends_after_s=0.0), Expected.REFUSED, broken=True, note=f"{len(kept)} bytes")
 
 
 def _chunks(random: Random, world: World) -> Case:
@@ -72,13 +88,17 @@ def _chunks(random: Random, world: World) -> Case:
     pieces = [b"%x\r\n%b\r\n" % (len(body[at : at + size]), body[at : at + size]) for at in range(0, len(body), size)]
     end = b"0\r\n\r\n"
     wrong = (
-        b"", b"-1\r\n", b"ffffffffffffffff\r\n", b"7fffffffffffffff\r\n", b"10000000000000000\r\n", b"x\r\n", b"5\r\nabc",
-        b"1;" + b"e" * 100000 + b"\r\na\r\n" + end, b"0\r\n" + b"T: x\r\n" * 1000 + b"\r\n",
+        b"", b"-1\r\n", b"ffffffffffffffff\r\n", b"7fffffffffffffff\r\n", b"10000000000000000\r\n", b"x\r\n",
+        b"5\r\nabc", b"1;" + b"e" * 100000 + b"\r\na\r\n" + end, b"0\r\n" + b"T: x\r\n" * 1000 + b"\r\n",
     )  # fmt: skip
     bad = random.random() < 0.6
     spoilt = int(random.integers(len(pieces) + 1)) if bad else len(pieces)
-    parts = (head("POST", INFER, ("Transfer-Encoding", "chunked")), *pieces[:spoilt], pick(random, wrong) if bad else end)
-    return Case(HttpBytes(parts, half_closed=bad), Expected.EITHER, call.frames, broken=bad)
+    parts = (
+        head("POST", INFER, ("Transfer-Encoding", "chunked")),
+        *pieces[:spoilt],
+        pick(random, wrong) if bad else end,
+    )
+    return Case(HttpBytes(parts, ends_after_s=SOON_S if bad else None), Expected.EITHER, call.frames, broken=bad)
 
 
 def _large(random: Random, world: World) -> Case:
@@ -136,7 +156,10 @@ def _encoded(random: Random, world: World) -> Case:
     call = world.call(random)
     body = json.dumps(as_json(call)).encode()
     packed = {"gzip": gzip.compress(body), "deflate": zlib.compress(body), "br": body, "identity": body}
-    encoding, said = pick(random, list(packed)), pick(random, ("gzip", "deflate", "br", "identity", "gzip, gzip", "x", ""))
+    encoding, said = (
+        pick(random, list(packed)),
+        pick(random, ("gzip", "deflate", "br", "identity", "gzip, gzip", "x", "")),
+    )
     sent = packed[encoding]
     if random.random() < 0.4:
         sent = sent[: int(random.integers(len(sent)))]
@@ -153,8 +176,9 @@ def _headers(random: Random, world: World) -> Case:
     strange = (
         [("X", "y" * 100_000)], [(f"X-{n}", "y") for n in range(5000)], [("Content-Length", str(len(body)))],
         [("Content-Length", "1")], [("Transfer-Encoding", "chunked")], [("Transfer-Encoding", "gzip, chunked")],
-        [("Expect", "100-continue")], [("Expect", "x")], [("Connection", "close")], [("Connection", "upgrade"), ("Upgrade", "h2c")],
-        [("Host", "other"), ("Host", "third")], [("Content-Type", "application/x-protobuf")], [("", "x")], [("X\0", "y")],
+        [("Expect", "100-continue")], [("Expect", "x")], [("Connection", "close")],
+        [("Connection", "upgrade"), ("Upgrade", "h2c")], [("Host", "other"), ("Host", "third")],
+        [("Content-Type", "application/x-protobuf")], [("", "x")], [("X\0", "y")],
         [("X", "a\0b")], [("X", "a\nb")], [("X", "a\rb")], [(" X", "y")], [("X ", "y")], [(HEADER_LENGTH, "0")] * 2,
         [("closed", "x")], [("triton-grpc-error", "true")], [("Accept-Encoding", "gzip")], [("traceparent", "00-x")],
         [("X-Forwarded-For", "127.0.0.1")], [("Range", "bytes=0-1")], [("Cookie", "a=b;" * 5000)], [("X" * 50000, "y")],
@@ -162,7 +186,7 @@ def _headers(random: Random, world: World) -> Case:
     headers = pick(random, strange)
     parts = (head("POST", INFER, ("Content-Length", str(len(body))), *headers), body)
     note = f"{headers[0][0][:20]!r}: {headers[0][1][:20]!r} x {len(headers)}"
-    return Case(HttpBytes(parts, half_closed=True), Expected.EITHER, call.frames, broken=True, note=note)
+    return Case(HttpBytes(parts, ends_after_s=SOON_S), Expected.EITHER, call.frames, broken=True, note=note)
 
 
 def _protocol(random: Random, world: World) -> Case:
@@ -176,15 +200,17 @@ def _protocol(random: Random, world: World) -> Case:
     if what == 1:
         version = pick(random, (b"HTTP/1.0", b"HTTP/0.9", b"HTTP/2.0", b"HTTP/9.9", b"HTTP/1.1x", b"XTTP/1.1", b""))
         sent = first.replace(b"HTTP/1.1", version, 1)
-        wire = HttpBytes((sent,), half_closed=True)
+        wire = HttpBytes((sent,), ends_after_s=SOON_S)
         return Case(wire, Expected.EITHER, call.frames, broken=True, note=version.decode())
     if what == 2:
-        sent = pick(random, (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\x16\x03\x01\x02\x00", b"\r\n" * 1000, b"GET /v2\r\n\r\n"))
+        sent = pick(
+            random, (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\x16\x03\x01\x02\x00", b"\r\n" * 1000, b"GET /v2\r\n\r\n")
+        )
     elif what == 3:
         sent = random.bytes(int(random.integers(1, 3000)))
     else:
         sent = first.replace(b"\r\n", pick(random, (b"\n", b"\r", b"\r\r\n", b"\0")), int(random.integers(1, 5)))
-    wire = HttpBytes((sent,), half_closed=True)
+    wire = HttpBytes((sent,), ends_after_s=SOON_S)
     return Case(wire, Expected.EITHER, call.frames, broken=True, note=repr(sent[:30]))
 
 

@@ -10,9 +10,10 @@ from benchmarks.fuzz.call import HEADER_LENGTH, as_binary, as_json, post
 from benchmarks.fuzz.case import Case, Expected, Kinds, Random, World, pick
 
 SHAPES = (
-    "[4611686018427387904]", "[2147483648,8589934592]", "[4294967296,4294967296]", "[-1]", "[-1,-1]", "[1e400]", "[1e3]",
-    "[1.5]", "[9223372036854775807]", "[9223372036854775808]", "[18446744073709551615]", "[18446744073709551616]",
-    "[2305843009213693952]", "[1152921504606846976]", "[1152921504606846977]", "[4611686018427387905]",
+    "[4611686018427387904]", "[2147483648,8589934592]", "[4294967296,4294967296]", "[-1]", "[-1,-1]", "[1e400]",
+    "[1e3]", "[1.5]", "[9223372036854775807]", "[9223372036854775808]", "[18446744073709551615]",
+    "[18446744073709551616]", "[2305843009213693952]", "[1152921504606846976]", "[1152921504606846977]",
+    "[4611686018427387905]",
     "[-9223372036854775808]", "[0]", "[]", "[[1]]", "[null]", '["1"]', "[true]", "{}", "null", '"1"', "1", "[1,]",
     "[" + "1," * 10000 + "1]", "[" + "0," * 1000 + "1]", "[-4611686018427387904]", "[4611686018427387904,0]", "[NaN]",
     "[Infinity]", "[1" + "0" * 400 + "]", "[100000000]", "[10000000000]", "[536870912]", "[1073741824]", "[4294967297]",
@@ -20,8 +21,8 @@ SHAPES = (
 )  # fmt: skip
 DATA = (
     "[1e400]", "[-1e400]", "[NaN]", "[Infinity]", "[null]", '["1"]', "[true]", "{}", "null", '"1"', "1", "[]", "[[]]",
-    "[{}]", "[1,]", "[1e39]", "[1" + "0" * 5000 + "]", "[0." + "0" * 5000 + "1]", "[18446744073709551616]", "[-0]", "[00]",
-    "[1 2]", "[0x10]", "[" * 2000 + "1" + "]" * 2000, "[1e-400]", "[[1,2],[3]]",
+    "[{}]", "[1,]", "[1e39]", "[1" + "0" * 5000 + "]", "[0." + "0" * 5000 + "1]", "[18446744073709551616]", "[-0]",
+    "[00]", "[1 2]", "[0x10]", "[" * 2000 + "1" + "]" * 2000, "[1e-400]", "[[1,2],[3]]",
 )  # fmt: skip
 SIZES = (
     "-1", "0", "1", "9223372036854775808", "9223372036854775807", "18446744073709551615", "4294967296", "1e3", "1.5",
@@ -67,7 +68,9 @@ def _data(random: Random, world: World) -> Case:
 def _part(random: Random, world: World) -> Case:
     """A part of a wrong kind."""
     document, path, frames = _marked(random, world)
-    raw = pick(random, (*DATA[:13], '"x"', '"\\ud800"', '"\\u0000"', "1e5", "9223372036854775808", '"' + "y" * 100000 + '"'))
+    raw = pick(
+        random, (*DATA[:13], '"x"', '"\\ud800"', '"\\u0000"', "1e5", "9223372036854775808", '"' + "y" * 100000 + '"')
+    )
     where: Any = pick(random, (document, pick(random, document["inputs"]), pick(random, document["outputs"])))
     where[pick(random, KEYS)] = "@@"
     return Case(post(path, _text(document, raw).encode()), Expected.EITHER, frames, note=raw[:40])
@@ -115,11 +118,25 @@ def _malformed(random: Random, world: World) -> Case:
         for _ in range(int(random.integers(1, 20))):
             text[int(random.integers(min(len(text), 300)))] = int(random.integers(256))
     elif what == 2:
-        whole = (b"", b"{", b"}", b"null", b"[]", b"{}", b"\0" * 100, b"\xff\xfe{\0}\0", b"\xef\xbb\xbf{}", b"1e400", b'"')
+        whole = (
+            b"",
+            b"{",
+            b"}",
+            b"null",
+            b"[]",
+            b"{}",
+            b"\0" * 100,
+            b"\xff\xfe{\0}\0",
+            b"\xef\xbb\xbf{}",
+            b"1e400",
+            b'"',
+        )
         text = bytearray(pick(random, whole))
     else:
         at = int(random.integers(len(text)))
-        text[at:at] = pick(random, (b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\0", b"/*", b"\\", b'"', b"\xf4\x90\x80\x80"))
+        text[at:at] = pick(
+            random, (b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\0", b"/*", b"\\", b'"', b"\xf4\x90\x80\x80")
+        )
     return Case(post(path, bytes(text)), Expected.EITHER, frames)
 
 
@@ -142,8 +159,8 @@ def _header_length(random: Random, world: World) -> Case:
     text = json.dumps(header).encode()
     whole = len(text) + len(data)
     lies: tuple[object, ...] = (
-        0, 1, -1, len(text) - 1, len(text) + 1, whole, whole + 1, 2**31, 2**32 + len(text), 2**63, 2**64, 2**64 + 1, "x",
-        "", "1e3", f" {len(text)} x", -(2**63), 2**31 - 1,
+        0, 1, -1, len(text) - 1, len(text) + 1, whole, whole + 1, 2**31, 2**32 + len(text), 2**63, 2**64, 2**64 + 1,
+        "x", "", "1e3", f" {len(text)} x", -(2**63), 2**31 - 1,
     )  # fmt: skip
     lie = pick(random, lies)
     wire = post(call.path, text + data, (HEADER_LENGTH, str(lie)))

@@ -10,10 +10,10 @@ from benchmarks.fuzz.wire import Answer
 
 REFUSALS = {
     "gRPC INVALID_ARGUMENT", "gRPC UNIMPLEMENTED", "gRPC NOT_FOUND", "gRPC PERMISSION_DENIED", "gRPC OUT_OF_RANGE",
-    "gRPC RESOURCE_EXHAUSTED", "gRPC FAILED_PRECONDITION", "gRPC UNAUTHENTICATED", "gRPC ALREADY_EXISTS", "gRPC CANCELLED",
+    "gRPC RESOURCE_EXHAUSTED", "gRPC FAILED_PRECONDITION", "gRPC UNAUTHENTICATED", "gRPC ALREADY_EXISTS",
+    "gRPC CANCELLED",
 }  # fmt: skip
 """Answers over gRPC that blame the request; CANCELLED is what a deadline that has passed gets."""
-SUCCESSES = ("HTTP 200", "gRPC OK")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
@@ -95,7 +94,7 @@ def memory_mb(root: int | None) -> dict[str, float]:
             for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
                 if " /dev/shm/" in line:
                     name = line.split(maxsplit=5)[5]
-                    shared[name] = os.stat(name).st_blocks * 512 if Path(name).exists() else 0
+                    shared[name] = Path(name).stat().st_blocks * 512
         except OSError:
             continue
     return {"PSS": pss / 1e3, "/dev/shm": sum(shared.values()) / 1e6}

@@ -44,7 +44,16 @@ def _datatype(random: Random, call: Call) -> tuple[Call, Expected]:
 def _shape(random: Random, call: Call) -> tuple[Call, Expected]:
     tensor = pick(random, call.tensors)
     size = int(np.prod(tensor.shape))
-    shapes = ((), (size, 1), (1, size), (1, *tensor.shape), tensor.shape[::-1], (*tensor.shape, 1), (size,), (1,) * 1000)
+    shapes = (
+        (),
+        (size, 1),
+        (1, size),
+        (1, *tensor.shape),
+        tensor.shape[::-1],
+        (*tensor.shape, 1),
+        (size,),
+        (1,) * 1000,
+    )
     shape = pick(random, [shape for shape in shapes if shape != tensor.shape])
     return call.with_tensor(tensor.name, shape=shape), REFUSED
 
@@ -175,8 +184,8 @@ def _parameters(random: Random, call: Call) -> tuple[Call, Expected]:
         "triton_enable_empty_final_response", "headers", "correlation_id", "", "classification", "triton_x",
     )  # fmt: skip
     values: tuple[Any, ...] = (
-        -1, 0, 1, 2**31, 2**32, 2**63 - 1, -(2**63), 2**64 - 1, True, False, "", "x", "1", 1.5, -0.0, 1e300, None, [], {},
-        [1], {"a": 1}, "y" * 10000,
+        -1, 0, 1, 2**31, 2**32, 2**63 - 1, -(2**63), 2**64 - 1, True, False, "", "x", "1", 1.5, -0.0, 1e300, None, [],
+        {}, [1], {"a": 1}, "y" * 10000,
     )  # fmt: skip
     chosen = {pick(random, names): pick(random, values) for _ in range(int(random.integers(1, 4)))}
     return replace(call, parameters=chosen), EITHER

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,8 @@ from benchmarks.fuzz.case import Case, Kinds, World
 from benchmarks.fuzz.good import good_cases
 from benchmarks.fuzz.judge import Judge
 from benchmarks.fuzz.wire import Answer, Target
+
+logger = logging.getLogger(__name__)
 
 KINDS: Kinds = {**good.KINDS, **tensors.KINDS, **json_text.KINDS, **http_kinds.KINDS, **grpc_kinds.KINDS}
 GOOD = "good"
@@ -130,3 +133,4 @@ class Trial:
             tally.slowest = max(tally.slowest, (answer.seconds, index))
             if fault:
                 tally.failures.append(Failure(index, kind, case, answer, fault))
+                logger.warning("%s", tally.failures[-1])

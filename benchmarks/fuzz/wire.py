@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import grpc
 
 SERVICE = "/inference.GRPCInferenceService/"
-LIMIT_S = 30.0
+LIMIT_S = 20.0
 """After this a request counts as hanging."""
 PIECE = 2**16
 
@@ -38,14 +38,16 @@ class HttpBytes:
     parts: tuple[bytes, ...]
     answers: int = 1
     """How many answers it waits for; the last one counts."""
-    half_closed: bool = False
-    """Whether it says that no more comes."""
+    ends_after_s: float | None = None
+    """It says that no more comes, if it has no answer by then."""
     method: str = "POST"
 
     def send(self, target: Target) -> Answer:
         """Send it to the HTTP port."""
         with socket.create_connection(target.http, LIMIT_S) as connection:
-            _send(connection, self.parts, self.half_closed)
+            _send(connection, self.parts)
+            if self.ends_after_s is not None and not _readable(connection, self.ends_after_s):
+                connection.shutdown(socket.SHUT_WR)
             answer, received = Answer("closed"), _Received(connection)
             for _ in range(self.answers):
                 response = http.client.HTTPResponse(received, method=self.method)  # type: ignore[arg-type]
@@ -106,7 +108,7 @@ class RawBytes:
         """Send it and look whether the connection is closed, or silent."""
         got = b""
         with socket.create_connection(target.grpc, LIMIT_S) as connection:
-            _send(connection, self.parts, half_closed=False)
+            _send(connection, self.parts)
             connection.settimeout(self.wait_s)
             try:
                 while piece := connection.recv(PIECE):
@@ -154,17 +156,20 @@ def _split(url: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _send(connection: socket.socket, parts: Sequence[bytes], half_closed: bool) -> None:
+def _readable(connection: socket.socket, wait_s: float = 0.0) -> bool:
+    """Tell whether something has come, or the connection has ended."""
+    return bool(select.select([connection], [], [], wait_s)[0])
+
+
+def _send(connection: socket.socket, parts: Sequence[bytes]) -> None:
     """Send as long as nothing comes back: a server that refuses early may close."""
     try:
         for part in parts:
             view = memoryview(part)
             while view:
-                if select.select([connection], [], [], 0.0)[0] and b" 100 " not in connection.recv(15, socket.MSG_PEEK):
+                if _readable(connection) and b" 100 " not in connection.recv(15, socket.MSG_PEEK):
                     return
                 view = view[connection.send(view[:PIECE]) :]
-        if half_closed:
-            connection.shutdown(socket.SHUT_WR)
     except (BrokenPipeError, ConnectionResetError):
         pass  # what was answered before that can still be read
 
@@ -175,5 +180,7 @@ def _failed(code: str, details: str) -> Answer:
     if code == "UNAVAILABLE" and ("failed to connect" in details or "Connection refused" in details):
         return Answer("no server", text=details)
     if code == "UNAVAILABLE" and ("Socket closed" in details or "recvmsg" in details or "reset" in details.lower()):
+        return Answer("closed", text=details)
+    if "RST_STREAM" in details:
         return Answer("closed", text=details)
     return Answer(f"gRPC {code}", text=details[:300])
