@@ -79,7 +79,7 @@ def fuzz(args: argparse.Namespace, http_url: str, grpc_url: str, served: Served 
 
 
 def watch(target: Target, served: Served | None, pid: int | None) -> Callable[[], str | None]:
-    """Return what says whether a process of the server has ended; it starts the server again if that has ended."""
+    """Return what says whether a process of the server has ended; it starts the server again then."""
     known = processes(served.pid if served else pid)
 
     def check() -> str | None:
@@ -88,7 +88,7 @@ def watch(target: Target, served: Served | None, pid: int | None) -> Callable[[]
         gone = {known[number] for number in known.keys() - running.keys()}
         if not gone:
             return None
-        if served is not None and (served.pid is None or "tritonserver" in gone):
+        if served is not None:
             served.stop()
             target.http_url, target.grpc_url = served.start()
         target.connect()

@@ -49,6 +49,11 @@ class Tally:
     failures: list[Failure] = field(default_factory=list)
     slowest: tuple[float, int] = (0.0, 0)
 
+    def add(self, failure: Failure) -> None:
+        """Log a failure and keep it."""
+        logger.warning("%s", failure)
+        self.failures.append(failure)
+
     def table(self) -> str:
         """Return the answers by kind, as a table of Markdown."""
         lines = ["| kind | sent | answers | wrong |", "| --- | ---: | --- | ---: |"]
@@ -114,6 +119,10 @@ class Trial:
                 if died:
                     results = [self._alone(index, check) for index in group]
                 self._count(tally, results)
+                if died and not any(result[4] for result in results):
+                    index, kind, case, answer, _ = results[0]
+                    reason = f"{died}, with {group[0]} to {group[-1]} on their way; by none of them alone"
+                    tally.add(Failure(index, kind, case, answer, reason))
         return tally
 
     def _send(self, index: int) -> tuple[int, str, Case, Answer, str | None]:
@@ -132,5 +141,4 @@ class Trial:
             tally.answers[kind][answer.status] += 1
             tally.slowest = max(tally.slowest, (answer.seconds, index))
             if fault:
-                tally.failures.append(Failure(index, kind, case, answer, fault))
-                logger.warning("%s", tally.failures[-1])
+                tally.add(Failure(index, kind, case, answer, fault))

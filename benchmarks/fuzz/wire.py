@@ -87,12 +87,18 @@ class GrpcMessages:
 
     def send(self, target: Target) -> Answer:
         """Send it to the gRPC port."""
+        if not self.metadata:
+            return self._send(target.channel)
+        with target.channel_of_its_own() as channel:  # what closes it must not take others along
+            return self._send(channel)
+
+    def _send(self, channel: grpc.Channel) -> Answer:
         options = {"timeout": LIMIT_S, "metadata": self.metadata, "compression": self.compression}
         try:
             if self.streams:
-                got = list(target.channel.stream_stream(SERVICE + self.method)(iter(self.messages), **options))
+                got = list(channel.stream_stream(SERVICE + self.method)(iter(self.messages), **options))
                 return Answer("gRPC OK", got[-1] if got else b"")
-            return Answer("gRPC OK", target.channel.unary_unary(SERVICE + self.method)(self.messages[0], **options))
+            return Answer("gRPC OK", channel.unary_unary(SERVICE + self.method)(self.messages[0], **options))
         except grpc.RpcError as error:
             return _failed(error.code().name, str(error.details()))
 
@@ -134,8 +140,13 @@ class Target:
     def connect(self) -> None:
         """Open a new channel: one that has seen its server die waits before it tries again."""
         self.http, self.grpc = _split(self.http_url), _split(self.grpc_url)
+        self.channel = self.channel_of_its_own()
+
+    def channel_of_its_own(self) -> grpc.Channel:
+        """Return a channel that shares its connection with no other."""
         unlimited = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
-        self.channel = grpc.insecure_channel(self.grpc_url, (*unlimited, ("grpc.max_metadata_size", 2**24)))
+        sizes = (*unlimited, ("grpc.max_metadata_size", 2**24))
+        return grpc.insecure_channel(self.grpc_url, (*sizes, ("grpc.use_local_subchannel_pool", 1)))
 
     def send(self, wire: Wire) -> Answer:
         """Send and return the answer, whatever it is."""
