@@ -11,7 +11,9 @@ from benchmarks.fuzz.case import World
 from benchmarks.fuzz.served import Served
 from benchmarks.fuzz.trial import GOOD_EVERY, KINDS, Trial
 from benchmarks.fuzz.wire import Target
-from tests.conftest import BUILT, Deployment
+from sifigan_triton.build.model_repository import BuildOptions, build
+from sifigan_triton.repository.engine_kinds import ENGINES
+from tests.conftest import BUILT, DEMO, one_builder
 
 pytestmark = pytest.mark.server
 
@@ -20,9 +22,12 @@ SEED = 15
 
 
 @pytest.fixture(scope="module")
-def served(small_deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """`sifigan-triton serve`, all of it, on a repository that other tests have built."""
-    served = Served(BUILT / "demo-window-128-floor-100", tmp_path_factory.mktemp("fuzz"))
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """`sifigan-triton serve` in a process of its own, on the repository of `small_deployment`."""
+    repository = BUILT / "demo-window-128-floor-100"
+    with one_builder():
+        build(BuildOptions(DEMO, repository, (ENGINES["openvino-fp32"],), None, 128, 100.0, max_batch_size=128))
+    served = Served(repository, tmp_path_factory.mktemp("fuzz"))
     yield served
     served.stop()
 
