@@ -40,11 +40,13 @@ COPY docker/remove_compilers.sh /opt/sifigan/docker/
 RUN /opt/sifigan/docker/remove_compilers.sh && install -d -o 1000 -g 1000 /models
 # FP32 unless a model asks for BF16: by itself OpenVINO computes in BF16 where the CPU has it, and Triton's backend cannot ask for FP32.
 COPY docker/openvino-plugins.xml /opt/tritonserver/backends/openvino/plugins.xml
-COPY docker/entrypoint.sh docker/healthcheck.py /opt/sifigan/docker/
+COPY docker/entrypoint.sh /opt/sifigan/docker/
 COPY sifigan_triton/__init__.py /opt/sifigan/sifigan_triton/
 COPY sifigan_triton/repository/__init__.py sifigan_triton/repository/servable.py \
     sifigan_triton/repository/tensorrt_plan.py /opt/sifigan/sifigan_triton/repository/
+COPY sifigan_triton/server/__init__.py sifigan_triton/server/health.py /opt/sifigan/sifigan_triton/server/
 COPY LICENSE NOTICE /opt/sifigan/
+COPY --from=toolchain /opt/sifigan/sbom.json /opt/sifigan/
 COPY --from=engines /models/repository /opt/sifigan/models
 USER 1000:1000
 # FP32 means FP32: without this PyTorch and ONNX Runtime compute convolutions in TF32 (11 significant bits) on the GPU.
@@ -52,6 +54,6 @@ ENV NVIDIA_TF32_OVERRIDE=0
 EXPOSE 8000 8001 8002
 # An inference, not /v2/health/ready: it tells that audio comes out, and releases before 26.04 stay ready with a dead model.
 HEALTHCHECK --interval=60s --timeout=30s --start-period=180s --retries=3 \
-    CMD ["python3", "/opt/sifigan/docker/healthcheck.py"]
+    CMD ["python3", "/opt/sifigan/sifigan_triton/server/health.py"]
 # NVIDIA's entry point prepares the driver's libraries, then runs its arguments. Run with --shm-size=1g (docs/howto/deploy.md).
 ENTRYPOINT ["/opt/nvidia/nvidia_entrypoint.sh", "/opt/sifigan/docker/entrypoint.sh"]

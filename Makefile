@@ -17,10 +17,10 @@ TEST_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 WORKERS := 2
-TYPED := preprocess postprocess sifigan_triton build_engines.py docker/healthcheck.py tools/train_demo_voice
+TYPED := preprocess postprocess sifigan_triton build_engines.py tools/audit.py tools/make_sbom.py tools/train_demo_voice
 
 .DEFAULT_GOAL := help
-.PHONY: help check setup voice build demo serve perf bench study test test-fast lint format lock clean
+.PHONY: help check setup voice build demo serve perf bench study test test-fast lint audit sbom format lock clean
 .NOTPARALLEL:
 
 help: ## List the targets
@@ -97,6 +97,12 @@ lint: $(VENV)/.installed ## Check style (ruff) and types (mypy --strict)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict $(TYPED)
+
+audit: $(VENV)/.installed ## Report known vulnerabilities of the pinned packages; stops nothing
+	@$(BIN)/python tools/audit.py --output build/audit.json
+
+sbom: $(VENV)/.installed ## List the pinned packages in build/sbom.json (CycloneDX)
+	@$(BIN)/python tools/make_sbom.py build/sbom.json
 
 format: $(VENV)/.installed ## Format the code and mend what ruff can mend
 	$(BIN)/ruff format .

@@ -14,3 +14,6 @@ uv pip install --no-cache --no-deps --only-binary :all: --requirement requiremen
 uv pip install --no-cache --no-deps --only-binary :all: "${TENSORRT_BINDINGS}"
 packages=$("${VIRTUAL_ENV}/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 cp docker/tensorrt.py "${packages}/tensorrt.py"
+# What is in there, with licences, for whoever looks for a package with a hole in it; the image that serves gets it too.
+uv tool run --no-cache --constraints requirements.lock --from cyclonedx-bom cyclonedx-py environment \
+    --output-reproducible --pyproject pyproject.toml --output-file sbom.json "${VIRTUAL_ENV}"

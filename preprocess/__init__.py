@@ -5,11 +5,12 @@ from .older_tensors import preprocess_tensors
 from .pipeline import condition, preprocess
 from .repair import Repair
 from .settings import Settings
-from .validate import RequestError
+from .validate import Reason, RequestError
 from .voice import Voice
 from .windows import Windows
 
 __all__ = [
+    "Reason",
     "Repair",
     "RequestError",
     "Settings",

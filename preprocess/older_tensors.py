@@ -138,13 +138,15 @@ def _check_excitation(excitation: Array, voice: Voice) -> None:
         raise RequestError(
             f"{EXCITATION} is {excitation[0, bad[0]]} at sample {bad[0]} (frame {bad[0] // hop}), expected finite "
             f"samples ({bad.size} of {excitation.size} are NaN or Inf): make the excitation from finite f0; the input "
-            f"repair mends {FEATURES} only"
+            f"repair mends {FEATURES} only",
+            "not_finite",
         )
     sample = int(np.flatnonzero(np.abs(excitation[0]) > largest)[0])
     raise RequestError(
         f"{EXCITATION} is {excitation[0, sample]:g} at sample {sample} (frame {sample // hop}), expected at most "
         f"{largest:g}: make it with the voice's amplitudes, a sine of {voice.sine_amp:g} and noise of "
-        f"{voice.noise_amp:g}"
+        f"{voice.noise_amp:g}",
+        "range",
     )
 
 
@@ -163,7 +165,8 @@ def _check_floor(factors: Array, settings: Settings) -> None:
     rebuild = f" or build with --f0-floor {floor:g}" if floor >= LOWEST_FLOOR_HZ else ""
     raise RequestError(
         f"{FACTORS} row {row} is {factors[row, frame]:.2f} at frame {frame}, an f0 of {lowest:.2f} Hz, below the "
-        f"engine's floor of {settings.f0_floor:g} Hz: raise f0, so that row {row} is at most {largest:.2f}{rebuild}"
+        f"engine's floor of {settings.f0_floor:g} Hz: raise f0, so that row {row} is at most {largest:.2f}{rebuild}",
+        "f0_floor",
     )
 
 
@@ -181,7 +184,8 @@ def check_older_tensors(
     if excitation is None or features is None or factors is None:
         raise RequestError(
             f"{' and '.join(missing)} missing, expected {', '.join(names[:2])} and {names[2]}: send all three for each "
-            "request"
+            "request",
+            "shape",
         )
     _check_shapes(excitation, features, factors, settings)
     return excitation, features, factors
@@ -197,14 +201,15 @@ def _check_shapes(excitation: Array, features: Array, factors: Array, settings: 
     )
     for name, values, rows, length in named:
         if values.ndim != 2 or values.shape[0] != rows:
-            raise RequestError(f"{name} has shape {list(values.shape)}, expected [{rows}, {length}]")
+            raise RequestError(f"{name} has shape {list(values.shape)}, expected [{rows}, {length}]", "shape")
         if values.dtype != np.float32:
-            raise RequestError(f"{name} has type {values.dtype}, expected float32")
+            raise RequestError(f"{name} has type {values.dtype}, expected float32", "shape")
     frames = features.shape[1]
     check_length(FEATURES, frames, settings)
     for name, values in ((EXCITATION, excitation), (FACTORS, factors)):
         if values.shape[1] != frames * hop:
             raise RequestError(
                 f"{name} has {values.shape[1]} samples, expected {frames * hop}: {hop} for each of the {frames} frames "
-                f"of {FEATURES}"
+                f"of {FEATURES}",
+                "shape",
             )

@@ -112,7 +112,8 @@ def _check_finite(name: str, values: npt.NDArray[np.float32]) -> None:
     which = "" if bad.size == 1 else f": {name_frames(bad)}"
     raise RequestError(
         f"{name} is {values[first]} at {where}, expected finite values ({bad.size} of {len(values)} frames hold NaN or "
-        f"Inf{which}): mend the analysis of these frames or set the input repair to true"
+        f"Inf{which}): mend the analysis of these frames or set the input repair to true",
+        "not_finite",
     )
 
 
@@ -122,7 +123,8 @@ def _replace(name: str, values: npt.NDArray[np.float32], bad: Frames) -> npt.NDA
     if finite.size == 0:
         raise RequestError(
             f"{name} holds NaN or Inf in every one of its {len(values)} frames, expected at least one finite frame to "
-            "repair the others from: mend the analysis"
+            "repair the others from: mend the analysis",
+            "not_finite",
         )
     after = np.searchsorted(finite, bad)
     left, right = finite[np.maximum(after - 1, 0)], finite[np.minimum(after, finite.size - 1)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +17,18 @@ clipped ones 14, a square wave 16, and ordinary ones 16 by the statistics of two
 (`docs/reference/call.md`)."""
 
 
+Reason = Literal["value", "shape", "length", "not_finite", "f0_floor", "range"]
+"""Why a request is refused, for an operator who counts: a value that is not allowed; a tensor that is missing, or of
+another shape or type; no frames, or too many; NaN or Inf; an F0 below the engine's floor; what no voice has."""
+
+
 class RequestError(ValueError):
     """A request holds something that cannot be synthesised; the message names tensor, expected, got and the fix."""
+
+    def __init__(self, message: str, reason: Reason = "value") -> None:
+        """Say what is wrong, and what it is counted as."""
+        super().__init__(message)
+        self.reason = reason
 
 
 def check_tensors(
@@ -42,7 +52,7 @@ def check_tensors(
     missing = [name for name, values in (("f0", f0), ("mcep", mcep), ("bap", bap)) if values is None]
     if f0 is None or mcep is None or bap is None:
         raise RequestError(
-            f"{' and '.join(missing)} missing, expected f0, mcep and bap: send all three for each request"
+            f"{' and '.join(missing)} missing, expected f0, mcep and bap: send all three for each request", "shape"
         )
     _check_array("f0", f0, ())
     frames = f0.shape[0]
@@ -53,7 +63,8 @@ def check_tensors(
         if values.shape[0] != frames:
             raise RequestError(
                 f"{name} has {values.shape[0]} frames, expected {frames} as in f0: cut or extend the features to one "
-                f"length"
+                f"length",
+                "shape",
             )
     return f0, mcep, bap
 
@@ -68,13 +79,15 @@ def check_length(name: str, frames: int, settings: Settings) -> None:
     if frames == 0:
         raise RequestError(
             f"{name} has 0 frames, expected at least 1: send one value for each frame "
-            f"of {settings.voice.frame_period_ms:g} ms"
+            f"of {settings.voice.frame_period_ms:g} ms",
+            "length",
         )
     if frames > settings.longest_frames:
         raise RequestError(
             f"{name} has {frames} frames ({settings.seconds(frames):.1f} s), expected at most "
             f"{settings.longest_frames} ({settings.seconds(settings.longest_frames):.1f} s: {settings.max_batch_size} "
-            f"windows of {settings.window} frames): split the utterance at a pause or build with a larger --max-batch"
+            f"windows of {settings.window} frames): split the utterance at a pause or build with a larger --max-batch",
+            "length",
         )
 
 
@@ -103,7 +116,8 @@ def check_f0(f0: npt.NDArray[np.float64], f0_factor: float, settings: Settings) 
         raise RequestError(
             f"f0 of {scaled[frame]:.2f} Hz at frame {frame} (f0 {f0[frame]:.2f} Hz times f0_factor {f0_factor:g}) lies "
             f"below the engine's floor of {settings.f0_floor:g} Hz: raise f0_factor to at least "
-            f"{enough:.4f}{rebuild}"
+            f"{enough:.4f}{rebuild}",
+            "f0_floor",
         )
     high = np.flatnonzero(scaled >= settings.voice.sample_rate / 2)
     if high.size:
@@ -138,7 +152,8 @@ def check_normalised(features: npt.NDArray[np.float32], given: Mapping[str, npt.
         f"{name} is {given[name][frame, coefficient]:g} at frame {frame}, coefficient {coefficient}: {deviation:.3g} "
         f"standard deviations from the voice's mean, expected at most {LARGEST_DEVIATION:g} ({frames} of "
         f"{features.shape[1]} frames lie further away): mend the analysis of these frames, or make the features as the "
-        "voice's own were made (sifigan-triton analyze)"
+        "voice's own were made (sifigan-triton analyze)",
+        "range",
     )
 
 
@@ -182,7 +197,7 @@ def check_repair(repair: npt.NDArray[np.bool_] | None) -> bool:
 
 def _single(name: str, values: npt.NDArray[Any], dtype: npt.DTypeLike) -> float:
     if values.size != 1:
-        raise RequestError(f"{name} has shape {list(values.shape)}, expected [1]")
+        raise RequestError(f"{name} has shape {list(values.shape)}, expected [1]", "shape")
     _check_type(name, values, dtype)
     return values.reshape(-1)[0].item()  # type: ignore[no-any-return]
 
@@ -190,10 +205,10 @@ def _single(name: str, values: npt.NDArray[Any], dtype: npt.DTypeLike) -> float:
 def _check_array(name: str, values: npt.NDArray[np.float32], width: tuple[int, ...]) -> None:
     expected = f"[T{''.join(f', {w}' for w in width)}]"
     if values.ndim != 1 + len(width) or values.shape[1:] != width:
-        raise RequestError(f"{name} has shape {list(values.shape)}, expected {expected}")
+        raise RequestError(f"{name} has shape {list(values.shape)}, expected {expected}", "shape")
     _check_type(name, values, np.float32)
 
 
 def _check_type(name: str, values: npt.NDArray[Any], dtype: npt.DTypeLike) -> None:
     if values.dtype != dtype:
-        raise RequestError(f"{name} has type {values.dtype}, expected {np.dtype(dtype)}")
+        raise RequestError(f"{name} has type {values.dtype}, expected {np.dtype(dtype)}", "shape")

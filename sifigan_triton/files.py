@@ -6,6 +6,8 @@ import errno
 import hashlib
 import io
 import os
+import re
+import resource
 import secrets
 import stat
 import zipfile
@@ -17,6 +19,8 @@ from typing import BinaryIO
 MAX_LINKS = 40
 """Symbolic links that are followed, as many as Linux follows."""
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says when a file does not fit: the disk is full, the user's quota or the limit of a file used up."""
 
 MAX_ZIP_DIRECTORY = 2**20
 """Largest directory of a zip archive that is read, in bytes, some 10,000 files; Python makes ten times of it."""
@@ -26,8 +30,8 @@ MAX_ZIP_DIRECTORY = 2**20
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """Open a binary file that replaces `path` when the block ends, and is dropped when the block raises.
 
-    A symbolic link is followed and stays: the file that it leads to is replaced. A stream (`is_stream`) cannot be
-    replaced: it gets all bytes when the block ends.
+    It stands in memory until then. A symbolic link is followed and stays: the file that it leads to is replaced. A
+    stream (`is_stream`) cannot be replaced: it gets all bytes when the block ends.
 
     Args:
         path: the file to write; missing parent folders are made.
@@ -36,27 +40,102 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         A seekable binary file, empty.
 
     Raises:
+        DiskFullError: if there is no room for it; what was there stays.
         OSError: if `path` is a folder, a socket or a disk, a folder cannot be made or the file cannot be written.
 
     """
     target = _followed(path)
+    buffer = io.BytesIO()
     if is_stream(path):
-        buffer = io.BytesIO()
         yield buffer
         # A duplicate of an open descriptor writes on where that one stands; opening its name anew would begin at 0.
-        with open(os.dup(target) if isinstance(target, int) else target, "wb") as stream:  # noqa: PTH123
+        with (
+            room_for(path, buffer.getbuffer().nbytes),
+            open(os.dup(target) if isinstance(target, int) else target, "wb") as stream,  # noqa: PTH123
+        ):
             stream.write(buffer.getbuffer())
         return
     assert isinstance(target, Path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("x+b") as file:
-            yield file
+    yield buffer
+    temporary = hidden_beside(target)
+    with room_for(path, buffer.getbuffer().nbytes), dropped_on_failure(temporary):
+        with temporary.open("xb") as file:
+            file.write(buffer.getbuffer())
         temporary.replace(target)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file of a folder that is still private, such as a build's.
+
+    Raises:
+        DiskFullError: if there is no room for it; nothing is left of it.
+        OSError: if it cannot be written.
+
+    """
+    with room_for(path, len(content)), dropped_on_failure(path):
+        path.write_bytes(content)
+
+
+def hidden_beside(target: Path) -> Path:
+    """Return a name that nobody uses in the folder of a file; it tells which process it is of."""
+    return target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+
+
+@contextmanager
+def dropped_on_failure(path: Path) -> Iterator[None]:
+    """Remove a file if the block that writes it raises."""
+    try:
+        yield
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
         raise
+
+
+class DiskFullError(OSError):
+    """There is no room for a file; the message names it, what it needs, what is free and the fix."""
+
+
+@contextmanager
+def room_for(path: Path, needed: int) -> Iterator[None]:
+    """Say what to do when a block that writes a file finds no room for it.
+
+    Args:
+        path: the file; what is free is looked up when the block has dropped what it wrote.
+        needed: its bytes.
+
+    Raises:
+        DiskFullError: instead of the system's error, which names neither.
+
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise DiskFullError(f"{path}: {needed:,} bytes do not fit: {_room(path, error.errno)}") from None
+
+
+def _room(path: Path, number: int) -> str:
+    """Say what room there is for a file, and how to get more."""
+    if number == errno.EFBIG:
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+        most = "the file system allows none so large" if limit < 0 else f"a file may have {limit:,} (`ulimit -f`)"
+        return f"{most}: raise the limit or write elsewhere"
+    reason = "the quota is used up" if number == errno.EDQUOT else "the disk is full"
+    if not path.is_char_device():
+        free = os.statvfs(Path(os.path.realpath(path)).parent)
+        reason += f", {free.f_bavail * free.f_frsize:,} are free"
+        if free.f_files and not free.f_favail:
+            reason += " but no more files"
+    return f"{reason}: free some space or write to another disk"
+
+
+def mount_points() -> set[Path]:
+    """Return every place where this process sees something mounted: bind mounts too, unlike `os.path.ismount`."""
+    lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
+    places = [re.sub(rb"\\([0-7]{3})", lambda code: bytes([int(code[1], 8)]), line.split(b" ")[4]) for line in lines]
+    return {Path(os.fsdecode(place)) for place in places}
 
 
 def is_stream(path: Path) -> bool:

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import os
+import re
+import resource
 import socket
 import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from sifigan_triton.files import atomic_file, is_stream
+from sifigan_triton.features.audio import write_audio
+from sifigan_triton.features.features import Features
+from sifigan_triton.features.plot import plot_synthesis
+from sifigan_triton.files import DiskFullError, atomic_file, is_stream
+from sifigan_triton.measure import report
+from sifigan_triton.measure.plan import BenchmarkOptions
+from sifigan_triton.voice.folder import save_voice
 from tests.conftest import ROOT
+from tests.small_voice import small_settings, small_voice
 
 
 def write(path: Path, data: bytes = b"new") -> None:
@@ -147,3 +159,92 @@ def test_folder_and_socket_are_refused_with_words(tmp_path: Path) -> None:
             write(tmp_path / "socket")
         assert stat.S_ISSOCK((tmp_path / "socket").stat().st_mode)
     assert list(folder.iterdir()) == []
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Let no file of this process become larger, as a full disk would; Python itself keeps the signal away."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def write_voice(path: Path) -> None:
+    save_voice(path.parent, *small_voice(), "# Card\n")
+
+
+FEATURES = Features(np.full(99, 200.0, "f"), np.ones((99, 40), "f"), np.ones((99, 3), "f"), 24000, 5.0)
+WAVEFORM = np.sin(np.arange(9000) / 20.0)
+WRITERS: dict[str, Callable[[Path], object]] = {
+    "out": write,
+    "out.wav": lambda path: write_audio(path, WAVEFORM, 24000),
+    "out.flac": lambda path: write_audio(path, WAVEFORM, 24000),
+    "out.png": lambda path: plot_synthesis(path, WAVEFORM, 24000, FEATURES.f0, 5.0, "title"),
+    "out.pdf": lambda path: plot_synthesis(path, WAVEFORM, 24000, FEATURES.f0, 5.0, "title"),
+    "out.npz": FEATURES.save,
+    "generator.safetensors": write_voice,
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_without_room_the_file_its_need_and_the_fix_are_named(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    WRITERS[name](path)
+    size, before = path.stat().st_size, {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()}
+    path.write_bytes(before[name][:-1])
+    with files_of_at_most(2), pytest.raises(DiskFullError) as raised:
+        WRITERS[name](path)
+    found = re.fullmatch(
+        rf"{path}: ([\d,]+) bytes do not fit: a file may have 2 \(`ulimit -f`\): .*", str(raised.value)
+    )
+    assert found is not None, raised.value
+    assert abs(int(found[1].replace(",", "")) - size) < 50  # pictures and archives hold the time
+    assert path.read_bytes() == before[name][:-1]
+    assert {entry.name for entry in tmp_path.iterdir()} == before.keys()
+
+
+def test_results_of_a_benchmark_without_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "read_settings", lambda *arguments: small_settings(small_voice()[0])[0])
+    options = BenchmarkOptions(tmp_path, models=("sifigan",))
+    with files_of_at_most(2), pytest.raises(DiskFullError, match=r"benchmark\.json: [\d,]+ bytes do not fit"):
+        report.write_results(tmp_path / "out", [], options)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_full_disk_is_named_with_what_is_free(tmp_path: Path) -> None:
+    """A real one, of 64 KiB, behind a link; what did not fit is gone before anybody looks at what is free."""
+    namespace = ["unshare", "--user", "--map-root-user", "--mount"]
+    if subprocess.run([*namespace, "true"], check=False).returncode:
+        pytest.skip("this user may not mount anything, not even in a name space of its own")
+    code = """
+import sys
+from pathlib import Path
+from sifigan_triton.files import atomic_file
+with atomic_file(Path("link")) as file:
+    file.write(bytes(100_000))
+"""
+    mount = 'mkdir small; ln -s small/out link; mount -t tmpfs -o size=64k tmpfs small; "$@"; ls -A small'
+    done = subprocess.run(
+        [*namespace, "sh", "-c", mount, "sh", sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "DiskFullError: link: 100,000 bytes do not fit: the disk is full, 65,536 are free: free some" in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_stream_without_room_is_named() -> None:
+    with pytest.raises(DiskFullError, match=r"^/dev/full: 3 bytes do not fit: the disk is full: free some"):
+        write(Path("/dev/full"))
+
+
+def test_other_errors_stay_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError):
+        write(tmp_path / "file" / "out")

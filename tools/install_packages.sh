@@ -5,12 +5,16 @@ venv=$1
 log=$venv/install.log
 total=$(grep -c '==' requirements.lock)
 
+# Reports of what was installed, with the hash of each wheel; a later run adds its own (tools/make_sbom.py reads them all).
+report=$venv/installed-$(date +%s)-$$
+
 pip() {
     "$venv/bin/python" -m pip install --disable-pip-version-check --no-input "$@"
 }
 
 {
-    pip --only-binary=:all: -r requirements.lock && pip --no-deps -r requirements-nodeps.lock
+    pip --report "$report-lock.json" --only-binary=:all: -r requirements.lock &&
+        pip --report "$report-nodeps.json" --no-deps -r requirements-nodeps.lock
 } >"$log" 2>&1 &
 installer=$!
 while kill -0 "$installer" 2>/dev/null; do

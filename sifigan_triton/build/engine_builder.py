@@ -18,7 +18,7 @@ from sifigan_triton.build.gate import (
 from sifigan_triton.build.mixed_precision import GroupNoise, fewest_to_keep, format_groups, measure_groups
 from sifigan_triton.build.options import AUTO, BuildError, BuildOptions
 from sifigan_triton.build.tensorrt.plan import build_plan
-from sifigan_triton.files import file_hash
+from sifigan_triton.files import file_hash, write_file
 from sifigan_triton.network import export
 from sifigan_triton.network.engine_spec import EngineSpec
 from sifigan_triton.network.precision import DTYPES
@@ -85,7 +85,7 @@ class EngineMaker:
         graph, settings = self._static_graph(kind.precision, keep_fp32), self.spec.settings
         optimum = min(OPTIMUM_BATCH, settings.max_batch_size)
         plan = build_plan(graph, settings, optimum_batch=optimum, timing_cache=self.timing_cache)
-        path.write_bytes(plan.serialized)
+        write_file(path, plan.serialized)
         return {"onnx_sha256": file_hash(graph), **plan.machine}
 
     def _static_graph(self, precision: str, keep_fp32: Keep) -> Path:

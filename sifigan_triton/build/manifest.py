@@ -10,7 +10,7 @@ from typing import Any
 from preprocess import Settings
 from sifigan_triton.build.code_hash import code_hash
 from sifigan_triton.build.options import BuildOptions, cpu_has_bf16
-from sifigan_triton.files import file_hash
+from sifigan_triton.files import file_hash, write_file
 from sifigan_triton.network import export
 from sifigan_triton.repository.engine_kinds import EngineKind, Runtime
 from sifigan_triton.repository.servable import MANIFEST_FILE, read_manifest
@@ -67,7 +67,7 @@ def write_manifest(folder: Path, kind: EngineKind, made: Manifest, facts: Manife
     """Write the manifest of an engine's version folder: what it was made from, hashes, and facts about it."""
     smaller = {str(path.relative_to(folder)): file_hash(path) for path in sorted(folder.glob(f"*/{kind.file}"))}
     manifest = {**made, "engine_sha256": file_hash(folder / kind.file), "smaller_windows": smaller, **facts}
-    (folder / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    write_file(folder / MANIFEST_FILE, (json.dumps(manifest, indent=2) + "\n").encode())
 
 
 def up_to_date(folder: Path, kind: EngineKind, made: Manifest) -> bool:

@@ -10,6 +10,7 @@ from preprocess import Settings
 from sifigan_triton.build.engine_builder import TIMING_CACHE, EngineBuilder, EngineMaker, GateError
 from sifigan_triton.build.manifest import made_from, up_to_date, write_manifest
 from sifigan_triton.build.options import BuildError, BuildOptions
+from sifigan_triton.files import DiskFullError
 from sifigan_triton.network.engine_spec import EngineSpec
 from sifigan_triton.network.precision import check_groups
 from sifigan_triton.network.stage_costs import format_plan
@@ -36,8 +37,10 @@ def build(options: BuildOptions) -> list[Path]:
 
     Raises:
         VoiceError: if the voice cannot be read.
-        BuildError: if the options contradict each other; TensorRTError, if a plan cannot be built here.
-        GateError: if an engine fails the quality gate. Nothing is published then.
+        BuildError: if the options contradict each other, or the disk is full; TensorRTError, if a plan cannot be built
+            here.
+        GateError: if an engine fails the quality gate.
+        OSError: if a file cannot be written. Nothing is published then, nor after the other errors.
 
     """
     options.check()
@@ -46,10 +49,13 @@ def build(options: BuildOptions) -> list[Path]:
         check_groups(spec.generator, options.keep_fp32)
     settings = spec.settings
     logger.debug("%s", format_plan(spec.voice, spec.plan))
-    with staging_folder(options.output) as staging:
-        _stage_engines(options, spec, staging)
-        _stage_models(options, settings, staging)
-        published = publish(staging, options.output)
+    try:
+        with staging_folder(options.output) as staging:
+            _stage_engines(options, spec, staging)
+            _stage_models(options, settings, staging)
+            published = publish(staging, options.output)
+    except DiskFullError as error:
+        raise BuildError(f"{options.output}: nothing is published, what was there stays: {error}") from None
     logger.info("%s: %d files written, ensemble sifigan runs %s", options.output, len(published), options.default.model)
     _warn_of_others(options, settings)
     return published

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 OPEN_PORTS = """\
 These ports are open to every machine that reaches this one, without a password: whoever connects can use the
-vocoder, as much as they like. Loading models, tracing and logging are closed. This server (Triton 24.10) has
-known holes that later releases mend, so keep it off networks that you do not trust: what faces one is the
-container, on a current release, behind a proxy that limits who asks and how much."""
+vocoder. How much at once is limited, and loading models, tracing and logging are closed. This server (Triton
+24.10) has known holes that later releases mend: what faces a network that you do not trust is the container, on
+a current release, behind a proxy of yours that says who may ask."""
 
 # Each command imports what it needs itself: `--help` and `analyze` should not wait for torch.
 
@@ -88,30 +88,43 @@ def build(args: argparse.Namespace) -> None:
 
 
 def serve(args: argparse.Namespace) -> None:
-    """Run the server in the foreground."""
-    from sifigan_triton.repository.servable import find_servable
-    from sifigan_triton.server.triton_server import TritonServer
+    """Run the service in the foreground."""
+    from sifigan_triton.repository.servable import MAIN, find_servable
+    from sifigan_triton.server.front_config import Limits, Ports
+    from sifigan_triton.server.service import Service, ServiceOptions
 
     servable = find_servable(args.model_repository)
     for name, reason in sorted(servable.left_out.items()):
         print(f"left out: {name}: {reason}")
     for note in servable.notes:
         print(f"note: {note}")
-    with TritonServer(
+    options = ServiceOptions(
         servable.repository,
+        servable.models,
+        probed=(MAIN,),
         host=args.host,
-        http_port=args.http_port,
-        grpc_port=args.grpc_port,
-        metrics_port=args.metrics_port,
-        log_path=args.log,
-        models=servable.models,
+        ports=Ports(args.http_port, args.grpc_port, args.metrics_port),
+        limits=Limits(args.max_in_flight, args.max_request_mb * 2**20),
+        grace_s=args.grace,
+        logs=args.logs,
         client_shared_memory=args.client_shared_memory,
-    ) as server:
-        if not server.is_local:
-            print(OPEN_PORTS)
-        print(f"serving {args.model_repository}: HTTP {server.http_url}, gRPC {server.grpc_url}, metrics "
-              f"{server.metrics_url}; log {args.log}; Ctrl-C stops", flush=True)  # fmt: skip
-        server.wait()
+    )
+    service = Service(options)
+    if not service.is_local:
+        print(OPEN_PORTS)
+
+    def ready() -> None:
+        print(f"serving {args.model_repository}: HTTP {service.http_url}, gRPC {service.grpc_url}, metrics "
+              f"{service.metrics_url}; logs {args.logs}; Ctrl-C stops", flush=True)  # fmt: skip
+
+    service.run(ready)
+
+
+def health(args: argparse.Namespace) -> int:
+    """Say whether a server makes sound; returns 1 if it does not."""
+    from sifigan_triton.server.health import run
+
+    return run(args)
 
 
 def analyze(args: argparse.Namespace) -> None:

@@ -11,6 +11,7 @@ from sifigan_triton.cli import commands, values
 from sifigan_triton.cli.latest import latest_repository
 from sifigan_triton.files import project_file
 from sifigan_triton.repository.engine_kinds import ENGINES
+from sifigan_triton.server import health
 
 EPILOG = """a recording to your own pitch, with a server up (`make serve`, or `serve` after `build`):
   sifigan-triton resynthesize in.wav -o out.wav --f0-factor 1.26 --plot out.png
@@ -187,7 +188,7 @@ def _add_synthesis(sub: argparse.ArgumentParser) -> None:
 
 
 def _add_server_commands(command: _Command) -> None:
-    sub = command("serve", commands.serve, "run the Triton server of the nvidia-pytriton wheel in the foreground")
+    sub = command("serve", commands.serve, "keep a Triton server up, behind a proxy, in the foreground")
     _add_repository(sub)
     sub.add_argument(
         "--host",
@@ -199,7 +200,23 @@ def _add_server_commands(command: _Command) -> None:
     sub.add_argument("--grpc-port", type=int, default=8001, help="default: %(default)s")
     sub.add_argument("--metrics-port", type=int, default=8002, help="default: %(default)s")
     sub.add_argument(
-        "--log", type=Path, default=Path("out/triton.log"), help="file for the server's log (default: %(default)s)"
+        "--max-in-flight",
+        type=values.in_flight,
+        default=8,
+        help="inference calls that are worked on at once, over each of HTTP and gRPC; a quarter as many long ones, "
+        "which have places of their own; more are refused with 503 / UNAVAILABLE (default: %(default)s)",
+    )
+    sub.add_argument(
+        "--max-request-mb", type=values.request_mb, default=64, help="largest request, in MiB (default: %(default)s)"
+    )
+    sub.add_argument(
+        "--grace",
+        type=values.grace,
+        default=30.0,
+        help="seconds for the calls in flight when the server is told to stop (default: %(default)g)",
+    )
+    sub.add_argument(
+        "--logs", type=Path, default=Path("out"), help="folder for triton.log and front.log (default: %(default)s)"
     )
     sub.add_argument(
         "--client-shared-memory",
@@ -208,6 +225,9 @@ def _add_server_commands(command: _Command) -> None:
         "copying; but whoever reaches the ports may then read and overwrite what other clients and the models hand "
         "over, audio included, and so take over the server. Off by default, and only with a --host of this machine",
     )
+
+    sub = command("health", commands.health, "say whether a running server makes sound; exit status 1 if it does not")
+    health.add_options(sub)
 
     sub = command(
         "demo", commands.demo, "synthesise a recording at two pitches on a server of its own; writes out/*.wav, *.png"

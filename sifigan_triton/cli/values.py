@@ -29,6 +29,21 @@ def seconds(text: str) -> float:
     return _within(text, float, 0.001, 1e6)
 
 
+def in_flight(text: str) -> int:
+    """Read how many calls are worked on at once."""
+    return _within(text, int, 1, 10_000)
+
+
+def request_mb(text: str) -> int:
+    """Read the size of the largest request, in MiB."""
+    return _within(text, int, 1, 2047)
+
+
+def grace(text: str) -> float:
+    """Read how long the calls in flight have, in seconds."""
+    return _within(text, float, 0.0, 86400.0)
+
+
 def _within(text: str, kind: type[_Number], low: float, high: float) -> _Number:
     """Read a number from `low` to `high`; NaN is none."""
     try:

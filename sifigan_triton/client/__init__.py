@@ -1,5 +1,6 @@
 """Client of a server that serves the ensemble: needs NumPy, and `tritonclient[grpc]` for gRPC."""
 
+from sifigan_triton.client.async_sifigan_client import AsyncSifiganClient
 from sifigan_triton.client.errors import (
     FeaturesError,
     ServerUnavailableError,
@@ -11,6 +12,7 @@ from sifigan_triton.client.sifigan_client import SifiganClient
 from sifigan_triton.client.step_statistics import StepStatistics
 
 __all__ = [
+    "AsyncSifiganClient",
     "FeaturesError",
     "ServerUnavailableError",
     "SharedMemoryError",

@@ -56,13 +56,20 @@ class Address:
         """`host:port`, with brackets around an IPv6 host."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
-    def unavailable(self, reason: object) -> ServerUnavailableError:
-        """Return the error for a server that does not answer: it says so if its port speaks the other protocol."""
+    def unavailable(self, reason: object, temporary: bool = True) -> ServerUnavailableError:
+        """Return the error for a server that does not answer: it says so if its port speaks the other protocol.
+
+        Args:
+            reason: what went wrong.
+            temporary: whether it may pass, unless the port speaks the other protocol.
+
+        """
         spoken = self._spoken()
-        if spoken is None:
-            return ServerUnavailableError(f"no Triton server answers at {self.url}: {reason}")
+        if spoken in (None, "nobody"):
+            message = f"no Triton server answers at {self.url}: {reason}"
+            return ServerUnavailableError(message, temporary=temporary, reached=spoken is None)
         if spoken == self.protocol:
-            return ServerUnavailableError(f"the server at {self.url} gave no answer: {reason}")
+            return ServerUnavailableError(f"the server at {self.url} gave no answer: {reason}", temporary=temporary)
         names = {"http": "HTTP", "grpc": "gRPC"}
         right = f"grpc://{self.host_port}" if spoken == "grpc" else self.host_port
         other = "8000, HTTP" if self.protocol == "http" else "8001, gRPC"
@@ -71,26 +78,54 @@ class Address:
             f"{right!r}, or name the server's other port (by default {other})"
         )
 
+    def refused(
+        self, model: str, message: str, *, temporary: bool, retry_after_s: float = 0.0
+    ) -> ServerUnavailableError:
+        """Return the error for a server that answers `message`: it does not serve a model, or not now."""
+        said = f"{self.url} {f'cannot serve {model}' if model else 'refuses'}: {message}"
+        return ServerUnavailableError(said, temporary=temporary, retry_after_s=retry_after_s)
+
+    def closed(self) -> ServerUnavailableError:
+        """Return the error for a client that has been closed."""
+        return ServerUnavailableError(f"this client of {self.url} has been closed: open a new one")
+
     def silent(self, timeout_s: float) -> SynthesisTimeoutError:
         """Return the error for a server that took longer than `timeout_s`."""
         return SynthesisTimeoutError(
             f"{self.url} did not answer within {timeout_s:g} s: raise timeout_s or send shorter utterances"
         )
 
-    def stranger(self, answer: bytes) -> ServerUnavailableError:
+    def stranger(self, answer: bytes, *, temporary: bool = False, retry_after_s: float = 0.0) -> ServerUnavailableError:
         """Return the error for an answer that is not of Triton's inference API."""
         shown = answer[:200].decode(errors="replace").strip()
         expected = {"http": "HTTP port there (by default 8000)", "grpc": "gRPC port there (by default 8001)"}
-        return ServerUnavailableError(f"{self.url} answers {shown!r}: expected Triton's {expected[self.protocol]}")
+        said = f"{self.url} answers {shown!r}: expected Triton's {expected[self.protocol]}"
+        return ServerUnavailableError(said, temporary=temporary, retry_after_s=retry_after_s)
 
-    def _spoken(self) -> Protocol | None:
-        """Ask the port which protocol it speaks; None if it does not tell."""
+    def _spoken(self) -> Protocol | Literal["nobody"] | None:
+        """Ask the port which protocol it speaks; None if it does not tell, "nobody" if nobody listens there."""
         try:
             with socket.create_connection((self.host, self.port), _PROBE_TIMEOUT_S) as probe:
                 probe.sendall(f"GET /v2/health/live HTTP/1.1\r\nHost: {self.host_port}\r\n\r\n".encode())
                 answer = probe.recv(5)
+        except ConnectionRefusedError:
+            return "nobody"
         except (OSError, UnicodeError):
             return None
         if answer == b"HTTP/":
             return "http"
         return "grpc" if len(answer) > 3 and answer[3] == _HTTP2_SETTINGS else None
+
+
+def check_model(model: str) -> str:
+    """Return a model's name as it is.
+
+    Raises:
+        ValueError: if it cannot be sent.
+
+    """
+    try:
+        model.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"model is {model!r}, expected the name of a model in Unicode") from None
+    return model

@@ -16,7 +16,20 @@ class FeaturesError(SynthesisError, ValueError):
 
 
 class ServerUnavailableError(ConnectionError):
-    """No server answers at the address, it does not serve the model, or the client has been closed."""
+    """No server answers at the address, it does not serve the model or refuses for now, or the client has been closed.
+
+    Attributes:
+        temporary: whether the same call may succeed a little later, so that it is made again.
+        reached: whether a server lives at the address, which another attempt would put work on.
+        retry_after_s: the wait, in seconds, that the server asks for; 0 if it asks for none.
+
+    """
+
+    def __init__(
+        self, message: str, *, temporary: bool = False, reached: bool = True, retry_after_s: float = 0.0
+    ) -> None:
+        super().__init__(message)
+        self.temporary, self.reached, self.retry_after_s = temporary, reached, retry_after_s
 
 
 class SynthesisTimeoutError(TimeoutError):

@@ -10,18 +10,11 @@ import numpy.typing as npt
 from tritonclient import grpc
 from tritonclient.utils import InferenceServerException
 
+from sifigan_triton.client import grpc_messages
 from sifigan_triton.client.address import Address
 from sifigan_triton.client.deadline import Deadline
-from sifigan_triton.client.errors import ServerUnavailableError, SynthesisError, SynthesisTimeoutError
-from sifigan_triton.client.step_statistics import StepStatistics, read_statistics
-from sifigan_triton.client.transport import (
-    DEADLINE_PASSED,
-    LET_GO_TIMEOUT_S,
-    Answer,
-    Place,
-    data_type,
-    read_output,
-)
+from sifigan_triton.client.step_statistics import StepStatistics
+from sifigan_triton.client.transport import LET_GO_TIMEOUT_S, Answer, Place
 
 
 class GrpcTransport:
@@ -31,7 +24,7 @@ class GrpcTransport:
         """Prepare; nothing is sent yet."""
         self._address = address
         self._closed = False
-        self._client = grpc.InferenceServerClient(address.host_port)
+        self._client = grpc.InferenceServerClient(address.host_port, channel_args=grpc_messages.CHANNEL)
 
     def infer(
         self,
@@ -42,29 +35,14 @@ class GrpcTransport:
         deadline: Deadline,
     ) -> Answer:
         """Return one output of a model."""
-        inputs = []
-        for name, values in tensors.items():
-            inputs.append(grpc.InferInput(name, list(values.shape), data_type(values)))
-            if name in shared:
-                _lay(inputs[-1], shared[name])
-            else:
-                inputs[-1].set_data_from_numpy(values)
-        wanted = grpc.InferRequestedOutput(output)
-        if output in shared:
-            _lay(wanted, shared[output])
-        infer = partial(self._client.infer, model, inputs, outputs=[wanted], timeout=deadline.left_us)
-        answer = self._ask(infer, deadline, model).get_response()
-        try:
-            (found,) = answer.outputs
-            data = b"".join(answer.raw_output_contents)
-            return read_output(output, (found.name, found.datatype, list(found.shape)), data, shared.get(output))
-        except ValueError as error:
-            raise self._address.stranger(f"{error}".encode()) from None
+        arguments = grpc_messages.infer_arguments(model, tensors, output, shared, deadline)
+        result = self._ask(partial(self._client.infer, **arguments), deadline, model)
+        return grpc_messages.infer_answer(self._address, result, output, shared.get(output))
 
     def statistics(self, deadline: Deadline) -> dict[str, StepStatistics]:
         """Return Triton's statistics of every model, by model name."""
-        answer: dict[str, Any] = self._ask(partial(self._client.get_inference_statistics, as_json=True), deadline)
-        return read_statistics(answer.get("model_stats", []))  # a server without models leaves the list out
+        answer = self._ask(partial(self._client.get_inference_statistics, as_json=True), deadline)
+        return grpc_messages.statistics_answer(answer)
 
     def register_system_shared_memory(self, name: str, key: str, byte_size: int, deadline: Deadline) -> None:
         """Let the server open memory of the machine."""
@@ -95,23 +73,8 @@ class GrpcTransport:
         try:
             return call(client_timeout=deadline.left_s)
         except InferenceServerException as error:
-            status, message = str(error.status() or ""), str(error.message() or error)
+            raise grpc_messages.failure(self._address, error, deadline, model, self._closed) from None
         except ValueError:  # what a closed channel says
             if not self._closed:
                 raise
-            status, message = "CANCELLED", ""
-        if DEADLINE_PASSED in message:  # CANCELLED by the server, not by `close`
-            raise SynthesisTimeoutError(message)
-        if self._closed and "CANCELLED" in status:
-            raise ServerUnavailableError(f"this client of {self._address.url} has been closed: open a new one")
-        if "DEADLINE_EXCEEDED" in status:
-            raise self._address.silent(deadline.timeout_s)
-        if "unknown model" in message:
-            raise ServerUnavailableError(f"{self._address.url} cannot serve {model}: {message}")
-        if "UNAVAILABLE" in status:
-            raise self._address.unavailable(message)
-        raise SynthesisError(message)
-
-
-def _lay(tensor: Any, place: Place) -> None:
-    tensor.set_shared_memory(place.region, place.size, place.offset)
+            raise self._address.closed() from None

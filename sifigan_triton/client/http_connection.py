@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
+import http.client
 import socket
 import time
-from collections.abc import Mapping
-from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead
+from http.client import HTTPConnection, IncompleteRead
 from typing import Any
 
-LONGEST_ANSWER = (1 << 31) - 1
-"""Bytes; what gRPC carries, too: six hours of audio. No server makes the client take more memory."""
+from sifigan_triton.client import http_messages
+from sifigan_triton.client.http_messages import HttpRequest, HttpResponse
+
 _PIECE = 1 << 20
 
 
@@ -49,15 +50,21 @@ class DeadlineConnection(HTTPConnection):
     sock: DeadlineSocket | None
     _deadline = 0.0
 
-    @property
-    def is_open(self) -> bool:
-        """Whether the next request meets a connection of an earlier one."""
-        return self.sock is not None
+    def is_usable(self) -> bool:
+        """Whether the next request opens a connection, or meets one that the server has not closed meanwhile."""
+        if self.sock is None:
+            return True
+        try:
+            self.sock.setblocking(False)
+            self.sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True  # nothing has come, not even an end
+        except OSError:
+            pass
+        return False
 
-    def exchange(
-        self, method: str, path: str, body: bytes, headers: Mapping[str, str], deadline: float
-    ) -> tuple[HTTPResponse, bytes]:
-        """Send a request; return the response, for its status and headers, and its body.
+    def exchange(self, request: HttpRequest, deadline: float) -> HttpResponse:
+        """Send a request; return what comes back.
 
         Raises:
             TimeoutError: if the answer is not complete at `deadline`, a time of `time.monotonic`.
@@ -68,10 +75,11 @@ class DeadlineConnection(HTTPConnection):
         self._deadline = deadline
         if self.sock is not None:
             self.sock.deadline = deadline
-        self.request(method, path, body, dict(headers))
+        self.request(request.method, request.path, request.body, dict(request.headers))
         response = self.getresponse()
         with response:
-            return response, _body(response)
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            return HttpResponse(response.status, headers, _body(response))
 
     def connect(self) -> None:
         """Connect to the first of the host's addresses that answers; all of them share the deadline."""
@@ -90,17 +98,17 @@ class DeadlineConnection(HTTPConnection):
         raise failure or OSError(f"{self.host} has no address")
 
 
-def _body(response: HTTPResponse) -> bytes:
+def _body(response: http.client.HTTPResponse) -> bytes:
     """Read what was really sent: memory is never reserved for what a server only announces."""
     pieces: list[bytes] = []
     size = 0
-    while size + (response.length or 0) <= LONGEST_ANSWER and (piece := response.read1(_PIECE)):
+    while size + (response.length or 0) <= http_messages.LONGEST_ANSWER and (piece := response.read1(_PIECE)):
         pieces.append(piece)
         size += len(piece)
     size += response.length or 0
-    if size > LONGEST_ANSWER:
-        raise HTTPException(f"an answer of {size:,} bytes or more, expected at most {LONGEST_ANSWER:,}")
+    if size > http_messages.LONGEST_ANSWER:
+        raise http_messages.too_long(size)
     data = b"".join(pieces)
-    if response.length:
+    if response.length or not (data or response.chunked or response.length == 0):  # a head that broke off has no length
         raise IncompleteRead(data, response.length)
     return data

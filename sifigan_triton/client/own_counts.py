@@ -16,6 +16,7 @@ from sifigan_triton.client.address import Address
 from sifigan_triton.client.deadline import Deadline
 from sifigan_triton.client.errors import ServerUnavailableError
 from sifigan_triton.client.http_connection import DeadlineConnection
+from sifigan_triton.client.http_messages import HttpRequest, no_answer
 from sifigan_triton.client.step_statistics import StepStatistics
 
 _SAMPLE = re.compile(r"^(sifigan_\w+)\{(.*)\} (\S+)$", re.MULTILINE)
@@ -35,11 +36,11 @@ def read_page(metrics_url: str, deadline: Deadline) -> str:
     address = Address.parse(metrics_url)
     connection = DeadlineConnection(address.host, address.port)
     try:
-        response, page = connection.exchange("GET", "/metrics", b"", {}, deadline.at)
+        response = connection.exchange(HttpRequest("GET", "/metrics"), deadline.at)
     except TimeoutError:
         raise address.silent(deadline.timeout_s) from None
     except (OSError, HTTPException, UnicodeError) as error:
-        raise address.unavailable(f"{error}" or type(error).__name__) from None
+        raise no_answer(address, error) from None
     finally:
         connection.close()
     if response.status != 200:
@@ -47,7 +48,7 @@ def read_page(metrics_url: str, deadline: Deadline) -> str:
             f"{metrics_url} has no page of metrics (status {response.status}): expected Triton's port of metrics there "
             "(by default 8002)"
         )
-    return page.decode(errors="replace")
+    return response.body.decode(errors="replace")
 
 
 def with_own_counts(steps: Mapping[str, StepStatistics], page: str) -> dict[str, StepStatistics]:

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from sifigan_triton.client.address import Address
+from sifigan_triton.client.address import Address, check_model
 from sifigan_triton.client.deadline import Deadline, check_timeout
 from sifigan_triton.client.errors import ServerUnavailableError, SynthesisError
 from sifigan_triton.client.features import explain_refusal, request_tensors
 from sifigan_triton.client.http_transport import HttpTransport
 from sifigan_triton.client.own_counts import read_page, with_own_counts
+from sifigan_triton.client.retry import RETRIES, Retries
 from sifigan_triton.client.shared_memory import SharedMemoryKind
 from sifigan_triton.client.shared_requests import SharedRequests
 from sifigan_triton.client.step_statistics import StepStatistics
 from sifigan_triton.client.transport import Transport
 
 ENSEMBLE = "sifigan"
+T = TypeVar("T")
 
 
 class SifiganClient:
@@ -40,6 +42,7 @@ class SifiganClient:
         model: str = ENSEMBLE,
         timeout_s: float = 300.0,
         shared_memory: SharedMemoryKind | None = None,
+        retries: int = RETRIES,
     ) -> None:
         """Prepare a connection; nothing is sent yet.
 
@@ -51,21 +54,20 @@ class SifiganClient:
             shared_memory: "system" to hand tensors over in memory that a server on the same machine opens, "cuda" for
                 memory of its first GPU; None sends them. The server has to allow it (`serve --client-shared-memory`).
                 The first answer of a client is sent in any case: it tells how long later ones are.
+            retries: how often a call is made again at most while no server answers, or one refuses for now, as `retry`
+                says; 0 tells of it at once.
 
         Raises:
-            ValueError: if the URL is none of these, the model's name no text, `timeout_s` no time, or there is no such
-                kind of shared memory.
+            ValueError: if the URL is none of these, the model's name no text, `timeout_s` no time, `retries` no number
+                from 0, or there is no such kind of shared memory.
 
         """
-        address = Address.parse(url)
+        self._address = Address.parse(url)
         if shared_memory not in (None, "system", "cuda"):
             raise ValueError(f"shared_memory is {shared_memory!r}, expected 'system', 'cuda' or None")
-        try:
-            model.encode()
-        except UnicodeEncodeError:
-            raise ValueError(f"model is {model!r}, expected the name of a model in Unicode") from None
-        self.url, self.model, self.timeout_s = url, model, check_timeout(timeout_s)
-        self._transport = _connect(address)
+        self.url, self.model, self.timeout_s = url, check_model(model), check_timeout(timeout_s)
+        self._retries = Retries(retries)
+        self._transport = _connect(self._address)
         self._shared = None if shared_memory is None else SharedRequests(self._transport, shared_memory, url)
         self._changed = threading.Condition()
         self._under_way, self._closed, self._longest_s = 0, False, timeout_s
@@ -98,7 +100,8 @@ class SifiganClient:
             FeaturesError: if a shape or data type cannot be right, or is not the served voice's; a ValueError, too.
             ValueError: if `timeout_s` is no time.
             SynthesisError: if the server refuses the request, with its reason.
-            ServerUnavailableError: if no server answers, or it does not serve the model, or the client has been closed.
+            ServerUnavailableError: if no server answers, or it does not serve the model or refuses for now, after the
+                last retry; or the client has been closed.
             SynthesisTimeoutError: if the answer takes longer than `timeout_s`, here or by the server's count.
             SharedMemoryError: if client and server cannot share memory, where that was asked for.
 
@@ -135,16 +138,17 @@ class SifiganClient:
         """
         deadline = Deadline(self.timeout_s)
         with self._request(deadline):
-            steps = self._transport.statistics(deadline)
+            steps = self._ask(lambda: self._transport.statistics(deadline), deadline)
             return steps if metrics_url is None else with_own_counts(steps, read_page(metrics_url, deadline))
 
     def close(self) -> None:
         """Wait for the requests of other threads, close the connection, and give shared memory back.
 
-        A second call does nothing.
+        A request that no server has taken yet is not made again. A second call does nothing.
         """
         with self._changed:
             self._closed = True
+            self._changed.notify_all()
             self._changed.wait_for(lambda: not self._under_way, self._longest_s)
         if self._shared is not None:
             self._shared.close()
@@ -165,7 +169,7 @@ class SifiganClient:
         """Count a request as under way, so that `close` waits for it."""
         with self._changed:
             if self._closed:
-                raise ServerUnavailableError(f"this client of {self.url} has been closed: open a new one")
+                raise self._address.closed()
             self._under_way += 1
             self._longest_s = max(self._longest_s, deadline.timeout_s)
         try:
@@ -188,13 +192,29 @@ class SifiganClient:
     ) -> Any:
         deadline = Deadline(self.timeout_s if timeout_s is None else timeout_s)
         tensors = request_tensors(f0, mcep, bap, f0_factor, seed, repair)
+
+        def once() -> Any:
+            if self._shared is not None and all(values.size for values in tensors.values()):
+                return self._shared.infer(self.model, tensors, output, deadline)
+            return self._transport.infer(self.model, tensors, output, {}, deadline).values  # no regions of 0 bytes
+
         with self._request(deadline):
             try:
-                if self._shared is not None and all(values.size for values in tensors.values()):
-                    return self._shared.infer(self.model, tensors, output, deadline)
-                return self._transport.infer(self.model, tensors, output, {}, deadline).values  # no regions of 0 bytes
+                return self._ask(once, deadline)
             except SynthesisError as refusal:
                 raise explain_refusal(refusal) from None
+
+    def _ask(self, once: Callable[[], T], deadline: Deadline) -> T:
+        """Return what a call returns, made again as `retry` says; one that waits for that ends when `close` comes."""
+        attempts = self._retries.begin(deadline)
+        while True:
+            try:
+                return once()
+            except ServerUnavailableError as failure:
+                wait_s = attempts.wait_s(failure)
+            with self._changed:
+                if self._changed.wait_for(lambda: self._closed, wait_s):
+                    raise self._address.closed()
 
 
 def _connect(address: Address) -> Transport:

@@ -129,3 +129,18 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Close the connection; one that a request still uses, as soon as that ends."""
+
+
+class AsyncTransport(Protocol):
+    """The same under asyncio, without shared memory; a request that is cancelled ends at the server, too."""
+
+    async def infer(
+        self, model: str, tensors: Mapping[str, npt.NDArray[Any]], output: str, deadline: Deadline
+    ) -> Answer:
+        """Return one output of a model; the server is told what is left until the deadline."""
+
+    async def statistics(self, deadline: Deadline) -> dict[str, StepStatistics]:
+        """Return Triton's statistics of every model, by model name."""
+
+    async def close(self) -> None:
+        """Close the connection."""

@@ -77,8 +77,9 @@ def write_results(folder: Path, rows: Sequence[Row], options: BenchmarkOptions) 
     )
     text = f"{how}\n\n{format_table(rows)}"
     content = {"machine": machine, "how": how, "rows": [row.as_dict() for row in rows]}
-    (folder / "benchmark.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    (folder / "benchmark.md").write_text(text + "\n", encoding="utf-8")
+    for name, written in (("benchmark.json", json.dumps(content, indent=1)), ("benchmark.md", text)):
+        with atomic_file(folder / name) as file:
+            file.write(f"{written}\n".encode())
     draw_chart(folder / "benchmark.png", rows)
     return text
 

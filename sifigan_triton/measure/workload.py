@@ -13,6 +13,7 @@ import numpy as np
 
 from preprocess.f0 import raise_to_floor
 from sifigan_triton.features.requests import Request, encode_tensor, read_requests
+from sifigan_triton.files import write_file
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Workload:
             entries.append({name: encode_tensor(x) for name, x in (("f0", raised), ("mcep", mcep), ("bap", bap))})
         name = str(lengths[0]) if len(lengths) == 1 else "mixed"
         path = folder / f"{name}-floor-{f0_floor:g}.json"
-        path.write_text(json.dumps({"data": entries}), encoding="ascii")
+        write_file(path, json.dumps({"data": entries}).encode("ascii"))
         return cls(name, path, tuple(lengths))
 
     @cached_property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Collection
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch import nn
 from preprocess import Settings, Voice, condition
 from preprocess.names import DYNAMIC_INPUTS, ENGINE_OUTPUT, STATIC_INPUTS
 from preprocess.windows import Windows, split
+from sifigan_triton.files import write_file
 from sifigan_triton.network.engine_spec import EngineSpec
 from sifigan_triton.network.narrowing_engine import NarrowingEngine
 from sifigan_triton.network.precision import in_precision
@@ -91,7 +93,9 @@ def export_torchscript(
         example = tuple(map(torch.from_numpy, _dynamic_example(spec.voice).values()))
         model = in_precision(spec.generator, dtype, keep_fp32).eval()
         traced = torch.jit.trace(model, example, check_trace=False)  # type: ignore[no-untyped-call]
-        torch.jit.save(traced, str(path))
+        buffer = io.BytesIO()
+        torch.jit.save(traced, buffer)
+    write_file(path, buffer.getvalue())
 
 
 def _write_engine(engine: NarrowingEngine, settings: Settings, path: Path) -> None:
@@ -102,13 +106,14 @@ def _write_engine(engine: NarrowingEngine, settings: Settings, path: Path) -> No
 def _write_onnx(
     model: nn.Module, example: dict[str, Array], axes: dict[str, dict[int, str]], path: Path, samples: int = 0
 ) -> None:
+    buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the tracer, about sizes that are constants of the crop plan
         # The tracing exporter: the one based on torch.export gives the same results here and takes five times as long.
         torch.onnx.export(
             model,
             tuple(map(torch.from_numpy, example.values())),
-            str(path),
+            buffer,  # type: ignore[arg-type]  # the tracing exporter takes one
             input_names=list(example),
             output_names=[ENGINE_OUTPUT],
             dynamic_axes=axes,
@@ -116,9 +121,11 @@ def _write_onnx(
             dynamo=False,
         )
     if samples:  # a constant of the crop plan that the tracer does not see, and that runtimes check
-        graph = onnx.load(path)
+        graph = onnx.load_from_string(buffer.getvalue())
         graph.graph.output[0].type.tensor_type.shape.dim[2].dim_value = samples
-        onnx.save(graph, path)
+        write_file(path, graph.SerializeToString())
+    else:
+        write_file(path, buffer.getvalue())
 
 
 def _example(settings: Settings) -> dict[str, Array]:

@@ -83,7 +83,8 @@ def last_step_config(settings: Settings) -> pb.ModelConfig:
     (deadline,) = batched([replace(_DEADLINE, name=response.DEADLINE, optional=True)])
     inputs = [Tensor(response.WINDOWS, FP32, (-1, 1, -1)), replace(_SAMPLES, name=response.SAMPLES), deadline]
     config = python_model(LAST_STEP, inputs, [_WAVEFORM, _PCM16, _WAVEFORM_ROW])
-    config.parameters["hop_size"].string_value = str(settings.voice.hop_size)
+    for key, value in {"hop_size": settings.voice.hop_size, "sample_rate": settings.voice.sample_rate}.items():
+        config.parameters[key].string_value = str(value)
     return config
 
 

@@ -27,6 +27,8 @@ MAIN = "sifigan"
 VERSION = "1"
 """Triton's version folder of every model."""
 MANIFEST_FILE = "manifest.json"
+SUMS_FILE = "SHA256SUMS"
+"""What a build put beside a Python model's `model.py`, with hashes; `sha256sum --check` reads it too."""
 ENGINE_FILES = ("model.rtx.plan", "model.plan", "model.onnx", "model.pt")
 """Files that a manifest may describe; of those that are there, the first one."""
 FIRST_STEP = "preprocess"
@@ -196,7 +198,8 @@ class _Repository:
         manifest = read_manifest(version)
         if _NEEDS_GPU.search(self.configs[name]) and not self._has_gpu():
             return "it needs an NVIDIA GPU and there is none"
-        return self._file_reason(name, version, manifest) or self._plan_reason(name, manifest)
+        damage = self._file_reason(name, version, manifest) or _changed(version, _read_sums(version), SUMS_FILE)
+        return damage or self._plan_reason(name, manifest)
 
     def _file_reason(self, name: str, version: Path, manifest: Mapping[str, Any]) -> str | None:
         """Compare an engine's manifest with the file and the configuration beside it."""
@@ -207,11 +210,9 @@ class _Repository:
             return f"it has a {MANIFEST_FILE} but no engine ({', '.join(ENGINE_FILES)}): {_REBUILD}"
         if "smaller_windows" not in manifest:
             return f"it is of an earlier build, which its configuration does not fit: {_REBUILD}"
-        for part, sha256 in {file.name: manifest["engine_sha256"], **manifest["smaller_windows"]}.items():
-            if not (version / part).is_file():
-                return f"{part} is missing, which its manifest describes: {_REBUILD}"
-            if _sha256(version / part) != sha256:
-                return f"{part} is not the file that its manifest describes: {_REBUILD}"
+        parts = {file.name: manifest["engine_sha256"], **manifest["smaller_windows"]}
+        if damage := _changed(version, parts, "manifest"):
+            return damage
         batch = _MAX_BATCH.search(self.configs[name])
         if batch and "max_batch_size" in manifest and int(batch[1]) > int(manifest["max_batch_size"]):
             return f"config.pbtxt allows batches of {batch[1]}, the plan takes {manifest['max_batch_size']}: {_REBUILD}"
@@ -256,6 +257,23 @@ class _Repository:
             self._machine = self._machine or read_machine()
             self._gpu = bool(self._machine.gpus)
         return self._gpu
+
+
+def _read_sums(version: Path) -> dict[str, str]:
+    """Return the hashes of the files that a build put beside a model's engine; none of an earlier build."""
+    file = version / SUMS_FILE
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    return {name: sha256 for sha256, _, name in (line.partition("  ") for line in lines)}
+
+
+def _changed(version: Path, parts: Mapping[str, str], described: str) -> str | None:
+    """Return what is wrong with the first file that is missing or has another hash than its description."""
+    for part, sha256 in parts.items():
+        if not (version / part).is_file():
+            return f"{part} is missing, which its {described} describes: {_REBUILD}"
+        if _sha256(version / part) != sha256:
+            return f"{part} is not the file that its {described} describes: {_REBUILD}"
+    return None
 
 
 def _read_config(model: Path) -> str:

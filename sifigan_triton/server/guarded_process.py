@@ -40,7 +40,9 @@ class GuardedProcess:
 
         """
         self._shm_prefix = shm_prefix
-        with log.open("wb") as output:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_bytes(b"")
+        with log.open("ab") as output:  # appends, so that a log may be shortened while it is written
             self._process = subprocess.Popen(
                 command,
                 cwd=folder,  # Python models look for modules in the working directory first
@@ -73,13 +75,13 @@ class GuardedProcess:
         return self._process.poll()
 
     def stop(self, timeout_s: float) -> None:
-        """End the process and all that it started: SIGTERM, and after `timeout_s` seconds SIGKILL."""
-        if self.exit_status is None:
+        """End the process and all that it started: SIGTERM, and after `timeout_s` seconds SIGKILL; 0: at once."""
+        if self.exit_status is None and timeout_s > 0:
             self._process.terminate()
-        try:
-            self._process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            logger.warning("process %d did not end within %g s of SIGTERM: killing it", self.pid, timeout_s)
+            try:
+                self._process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                logger.warning("process %d did not end within %g s of SIGTERM: killing it", self.pid, timeout_s)
         self._end_group()
         self._watchdog.communicate(b"done\n")
 

@@ -10,6 +10,7 @@ _FATAL = re.compile(r"^(?:error: |.*error while loading shared libraries: )(?P<t
 _ERROR_LINE = re.compile(r'^E\d{4} \S+ \d+ \S+\] "?(?P<text>.*?)"?$')
 _NOISE = (
     "CudaDriverHelper has not been initialized",  # said on every machine without a GPU
+    "CUDA driver version is insufficient",  # likewise, for each ensemble
     "failed to load all models",  # the sum of what the other lines say
 )
 
@@ -22,6 +23,10 @@ _FIXES = (
     ),
     (r"libpython\d\.\d+\.so", "install Python's shared library, on Debian and Ubuntu `apt-get install libpython3.11`"),
     (r"GLIBC_\d", "use a machine with glibc 2.35 or newer: Debian 12, Ubuntu 22.04"),
+    (
+        r"can't be parsed|Unable to read the model|Protobuf parsing failed|PytorchStreamReader|not valid JSON",
+        "a file of the model is damaged: run sifigan-triton build, which makes it anew",
+    ),
     (
         r"failed to stat file|model file not found|not available or ambiguous|No such file",
         "run sifigan-triton build, which writes the models",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import socket
 import threading
 from collections.abc import Mapping
@@ -49,6 +50,14 @@ class PortLease:
     def __getitem__(self, purpose: str) -> int:
         """Return the port for a purpose; 0 stands for one that has not been picked yet."""
         return self._ports.get(purpose, self._asked[purpose])
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only programs of this machine reach the ports."""
+        try:
+            return ipaddress.ip_address(self._host).is_loopback
+        except ValueError:
+            return self._host == "localhost"
 
     def url(self, purpose: str) -> str:
         """Return "host:port" under which this machine reaches the port."""

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import http.client
-import ipaddress
 import logging
 import secrets
 import shutil
-import signal
 import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -56,6 +54,7 @@ class TritonServer:
         models: Sequence[str] = (),
         client_shared_memory: bool = False,
         arguments: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         """Describe a server; `start` starts it.
 
@@ -71,6 +70,7 @@ class TritonServer:
             client_shared_memory: whether clients may hand over tensors in shared memory; whoever may can read and
                 overwrite what other clients and the models hand over.
             arguments: further command line arguments of `tritonserver`.
+            environment: further variables of its environment.
 
         """
         self.model_repository = Path(model_repository).resolve()
@@ -81,6 +81,7 @@ class TritonServer:
         self._models = tuple(models)
         self._client_shared_memory = client_shared_memory
         self._arguments = tuple(arguments)
+        self._variables = dict(environment or {})
         self._directory: Path | None = None
         self._process: GuardedProcess | None = None
         # How the names of its files in /dev/shm begin.
@@ -104,18 +105,23 @@ class TritonServer:
     @property
     def is_local(self) -> bool:
         """Whether only programs of this machine reach it."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return self._ports.is_local
 
     @property
     def pid(self) -> int | None:
         """Process id of the running server, None when there is none."""
         return None if self._process is None else self._process.pid
 
-    def start(self) -> None:
+    @property
+    def exit_status(self) -> int | None:
+        """Exit status of the server that was started, None while it runs; negative after a signal."""
+        return None if self._process is None else self._process.exit_status
+
+    def start(self, abandoned: threading.Event | None = None) -> None:
         """Start the server and return when all its models are ready.
+
+        Args:
+            abandoned: set by another thread or a signal when nobody wants the server any more.
 
         Raises:
             ServerError: if the wheel or the repository is missing, a port is in use, a model does not load (naming the
@@ -139,41 +145,26 @@ class TritonServer:
             self._ports.acquire()
             self._directory = Path(tempfile.mkdtemp(prefix="sifigan-triton-"))
             self._launch(wheel, self._directory)
-            self._wait_until_ready(started)
+            self._wait_until_ready(started, abandoned)
         except BaseException:
             self.stop()
             raise
         logger.debug("Triton serves %s on %s in %.1f s", self.model_repository, self.host, time.monotonic() - started)
 
-    def stop(self) -> None:
-        """Stop the server, politely at first, and remove what it left; does nothing when it is not running."""
+    def stop(self, at_once: bool = False) -> None:
+        """Stop the server and remove what it left; does nothing when it is not running.
+
+        Args:
+            at_once: do not let it answer first what is under way, which a broken server may wait for in vain.
+
+        """
         if self._process is not None:
-            self._process.stop(_EXIT_TIMEOUT_S + 10.0)
+            self._process.stop(0.0 if at_once else _EXIT_TIMEOUT_S + 10.0)
             self._process = None
         if self._directory is not None:
             shutil.rmtree(self._directory, ignore_errors=True)
             self._directory = None
         self._ports.release()
-
-    def wait(self) -> None:
-        """Block until SIGINT or SIGTERM arrives, then stop the server. For the main thread.
-
-        Raises:
-            ServerError: if the server is not running or ends by itself, with the reason.
-
-        """
-        if self._process is None:
-            raise ServerError("the server is not running: start it first")
-        asked = threading.Event()
-        signals = (signal.SIGINT, signal.SIGTERM)
-        previous = {number: signal.signal(number, lambda *_: asked.set()) for number in signals}
-        try:
-            while not asked.wait(_POLL_S):
-                self._check_alive("ended by itself")
-        finally:
-            self.stop()
-            for number, handler in previous.items():
-                signal.signal(number, handler)
 
     def __enter__(self) -> TritonServer:
         """Start the server."""
@@ -192,7 +183,7 @@ class TritonServer:
         self._log_path.parent.mkdir(parents=True, exist_ok=True)
         self._process = GuardedProcess(
             [str(wheel.binary), *self._flags(wheel, directory)],
-            wheel.environment(directory),
+            wheel.environment(directory) | self._variables,
             log=self._log_path,
             folder=directory,
             shm_prefix=self.shm_prefix,
@@ -234,10 +225,12 @@ class TritonServer:
         rule = f"{groups}:closed={secrets.token_hex(16)}"
         return {"http-restricted-api": rule, "grpc-restricted-protocol": rule}
 
-    def _wait_until_ready(self, started: float) -> None:
+    def _wait_until_ready(self, started: float, abandoned: threading.Event | None) -> None:
         """Ask the server until it says that all models are loaded."""
         while not self._is_ready():
-            self._check_alive("did not start")
+            self.check_alive("did not start")
+            if abandoned is not None and abandoned.is_set():
+                raise ServerError("the server was stopped while it started")
             if time.monotonic() - started > self._ready_timeout_s:
                 raise self._failure(
                     f"was not ready within {self._ready_timeout_s:g} s (a longer ready_timeout_s gives it more time)"
@@ -248,8 +241,13 @@ class TritonServer:
         """Ask once whether all models are loaded and the metrics, which start last, are there."""
         return _answers(self.http_url, "/v2/health/ready") and _answers(self.metrics_url, "/metrics")
 
-    def _check_alive(self, what: str) -> None:
-        """Raise if the process has ended."""
+    def check_alive(self, what: str = "ended by itself") -> None:
+        """Raise if the process has ended.
+
+        Raises:
+            ServerError: with the reason that the log gives.
+
+        """
         if self._process is not None and self._process.exit_status is not None:
             raise self._failure(f"{what} (exit status {self._process.exit_status})")
 

@@ -82,5 +82,5 @@ def test_name_with_several_addresses(server: TritonServer) -> None:
 
 def test_host_that_does_not_exist() -> None:
     url = "no-such-host.invalid:8000"
-    with SifiganClient(url) as client, pytest.raises(ServerUnavailableError, match=url):
+    with SifiganClient(url, retries=0) as client, pytest.raises(ServerUnavailableError, match=url):
         client.synthesize(*features(2))

@@ -135,7 +135,7 @@ def test_machine_without_a_driver_is_told(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize("scheme", ["", "grpc://"], ids=["http", "grpc"])
 def test_memory_is_given_back_where_no_server_answers(driver: Driver, scheme: str) -> None:
     with (
-        SifiganClient(f"{scheme}127.0.0.1:1", shared_memory="cuda") as client,
+        SifiganClient(f"{scheme}127.0.0.1:1", shared_memory="cuda", retries=0) as client,
         pytest.raises(ServerUnavailableError, match="no Triton server answers"),
     ):
         client.synthesize(*ARGUMENTS)

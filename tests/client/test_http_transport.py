@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,30 +18,13 @@ from sifigan_triton.client import (
     SifiganClient,
     SynthesisError,
     SynthesisTimeoutError,
-    http_connection,
+    http_messages,
 )
 from sifigan_triton.client.address import Address
 from sifigan_triton.client.deadline import Deadline
 from sifigan_triton.client.http_transport import HttpTransport
+from tests.client.stub_server import GOOD, SAMPLES, answer, read_request
 from tests.client.toy_ensemble import PASSED, features
-
-SAMPLES = np.arange(8, dtype=np.float32)
-HEADER = json.dumps({"outputs": [{"name": "waveform", "shape": [8], "datatype": "FP32"}]}).encode()
-
-
-def answer(status: str, body: bytes, *headers: str) -> bytes:
-    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers, "", ""]
-    return "\r\n".join(lines).encode() + body
-
-
-GOOD = answer("200 OK", HEADER + SAMPLES.tobytes(), f"Inference-Header-Content-Length: {len(HEADER)}")
-
-
-def read_request(received: BinaryIO) -> bytes:
-    """Read a request to its end; return its first line and body, nothing if the client has closed the connection."""
-    lines = list(iter(received.readline, b"\r\n")) if received.peek(1) else [b""]  # type: ignore[attr-defined]
-    body = received.read(sum(int(line.split(b":")[1]) for line in lines if line.startswith(b"Content-Length")))
-    return lines[0] + body
 
 
 @contextmanager
@@ -146,14 +129,18 @@ def test_connection_that_the_server_ends_is_not_used_again() -> None:
     ],
 )
 def test_answers_that_are_none(reply: bytes, error: type[Exception], message: str) -> None:
-    with scripted((reply,)) as url, SifiganClient(url, timeout_s=5.0) as client, pytest.raises(error, match=message):
+    with (
+        scripted((reply,)) as url,
+        SifiganClient(url, timeout_s=5.0, retries=0) as client,
+        pytest.raises(error, match=message),
+    ):
         client.synthesize(*features(2))
 
 
 def test_answer_that_breaks_off_is_told_with_the_reason() -> None:
     with (
         scripted((GOOD[:-4],), ()) as url,  # the second connection is the question which protocol is spoken
-        SifiganClient(url, timeout_s=5.0) as client,
+        SifiganClient(url, timeout_s=5.0, retries=0) as client,
         pytest.raises(ServerUnavailableError, match=f"no Triton server answers at {url}: IncompleteRead"),
     ):
         client.synthesize(*features(2))
@@ -244,14 +231,14 @@ def test_malformed_statistics_are_those_of_a_stranger(found: Any) -> None:
 def test_announced_sizes_are_not_believed(reply: bytes, message: str) -> None:
     with (
         scripted((reply,), ()) as url,  # the second connection is the question which protocol is spoken
-        SifiganClient(url, timeout_s=5.0) as client,
+        SifiganClient(url, timeout_s=5.0, retries=0) as client,
         pytest.raises(ServerUnavailableError, match=message),
     ):
         client.synthesize(*features(2))
 
 
 def test_longest_answer_holds_for_every_way_of_sending(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_connection, "LONGEST_ANSWER", 40)
+    monkeypatch.setattr(http_messages, "LONGEST_ANSWER", 40)
     head, chunk = b"HTTP/1.1 200 OK\r\n", b"14\r\n" + b"x" * 20 + b"\r\n"
     for reply in (GOOD, head + b"\r\n" + b"x" * 60, head + b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 3):
         with (
@@ -354,9 +341,10 @@ def told_s(request: bytes) -> float:
 
 def test_server_is_told_what_is_left_of_the_timeout_when_the_request_is_sent() -> None:
     seen: list[bytes] = []
-    with scripted((GOOD, b""), (GOOD,), seen=seen, delay_s=0.3) as url, SifiganClient(url, timeout_s=60.0) as client:
+    connections = ((GOOD, b""), (), (GOOD,))  # the second one is the question which protocol is spoken
+    with scripted(*connections, seen=seen, delay_s=0.3) as url, SifiganClient(url, timeout_s=60.0) as client:
         client.synthesize(*features(2))
-        client.synthesize(*features(2), timeout_s=5.0)  # sent again, 0.3 s later: the connection has been closed
+        client.synthesize(*features(2), timeout_s=5.0)  # sent again, 0.3 s later: the connection has broken
     first, second, again = map(told_s, seen)
     assert 59.0 < first < 60.0
     assert 4.0 < second < 5.0
@@ -367,7 +355,7 @@ def test_registering_of_memory_takes_from_the_time_of_the_request() -> None:
     seen: list[bytes] = []
     registered = answer("200 OK", b"").replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
     with (
-        scripted((registered,), (GOOD, registered), seen=seen, delay_s=0.3) as url,
+        scripted((registered,), (GOOD,), (registered,), seen=seen, delay_s=0.3) as url,
         SifiganClient(url, timeout_s=5.0, shared_memory="system") as client,
     ):
         client.synthesize(*features(2))

@@ -143,7 +143,10 @@ def test_no_server(scheme: str) -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         url = f"{scheme}127.0.0.1:{reserved.getsockname()[1]}"
-        with SifiganClient(url, shared_memory="system") as client, pytest.raises(ServerUnavailableError, match=url):
+        with (
+            SifiganClient(url, shared_memory="system", retries=0) as client,
+            pytest.raises(ServerUnavailableError, match=url),
+        ):
             client.synthesize(*ARGUMENTS)
     assert not keys()
 
@@ -213,7 +216,7 @@ def test_server_that_is_gone_keeps_neither_memory_nor_close(
         monkeypatch.setattr(transport, "LET_GO_TIMEOUT_S", 0.5)
     with TritonServer(toy(tmp_path), http_port=0, grpc_port=0, metrics_port=0, client_shared_memory=True) as own:
         clients = [
-            SifiganClient(address, shared_memory="system", timeout_s=60.0)
+            SifiganClient(address, shared_memory="system", timeout_s=60.0, retries=0)
             for address in (own.http_url, f"grpc://{own.grpc_url}")
         ]
         for client in clients * 2:

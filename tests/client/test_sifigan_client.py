@@ -86,7 +86,7 @@ def test_no_server(scheme: str) -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))  # bound but not listening: a connection is refused
         url = f"{scheme}127.0.0.1:{reserved.getsockname()[1]}"
-        with SifiganClient(url) as client, pytest.raises(ServerUnavailableError, match=url):
+        with SifiganClient(url, retries=0) as client, pytest.raises(ServerUnavailableError, match=url):
             client.synthesize(*ARGUMENTS)
 
 

@@ -132,7 +132,7 @@ def test_server_started_anew_is_found_again(tmp_path: Path) -> None:
     with TritonServer(models, http_port=0, grpc_port=0, metrics_port=0, client_shared_memory=True) as first:
         http, grpc = (int(address.rpartition(":")[2]) for address in (first.http_url, first.grpc_url))
         clients = [
-            SifiganClient(url(first, protocol), shared_memory=memory, timeout_s=30.0)  # type: ignore[arg-type]
+            SifiganClient(url(first, protocol), shared_memory=memory, timeout_s=30.0, retries=0)  # type: ignore[arg-type]
             for protocol, memory in WAYS.values()
         ]
         jobs = [lambda client=client: set(client.synthesize(*features(10, 5.0), seed=100)) for client in clients * 3]

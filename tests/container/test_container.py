@@ -6,6 +6,7 @@ No container engine is used: the image itself is not built here.
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import re
 import shutil
@@ -104,6 +105,13 @@ def test_serving_stage_is_the_last_and_runs_as_the_images_user() -> None:
     assert stages[-1] == "serve"
     users = re.findall(r"^USER (.*)$", DOCKERFILE.split(" AS serve")[1], re.MULTILINE)
     assert users == ["1000:1000"]  # a number: Kubernetes cannot tell that a name is not root
+
+
+def test_health_check_is_in_the_image() -> None:
+    (command,) = re.findall(r"^HEALTHCHECK .*\\\n\s+CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)
+    program, path = json.loads(command)
+    assert program == "python3"
+    assert path.removeprefix("/opt/sifigan/") in copied_paths(DOCKERFILE.split(" AS serve")[1])
 
 
 def test_versions_agree() -> None:

@@ -1,19 +1,13 @@
-"""The serving container's start-up and health check, with stand-ins for the server and for nvidia-smi."""
+"""The serving container's start-up, with stand-ins for the server and for nvidia-smi."""
 
 from __future__ import annotations
 
 import hashlib
-import http.server
 import json
-import math
 import os
 import shutil
 import subprocess
-import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -182,74 +176,3 @@ def test_a_plan_of_another_machine_is_left_out_or_stops_the_start(repository: Pa
     assert done.returncode == 1
     assert done.stdout == ""
     assert "cannot serve sifigan: its step sifigan-trt-fp16 is left out: plan needs tensorrt 1.2.3" in done.stderr
-
-
-# The health check, with a stand-in for the server
-
-
-METADATA = {
-    "inputs": [
-        {"name": "f0", "datatype": "FP32", "shape": [-1]},
-        {"name": "mcep", "datatype": "FP32", "shape": [-1, 40]},
-        {"name": "bap", "datatype": "FP32", "shape": [-1, 3]},
-        {"name": "seed", "datatype": "INT64", "shape": [1]},
-    ]
-}
-
-
-@pytest.fixture
-def answers() -> Iterator[tuple[str, dict[str, Any]]]:
-    """A server whose inferences give what the test puts under "infer"; it keeps the request under "asked"."""
-    said: dict[str, Any] = {}
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self._answer(200, METADATA)
-
-        def do_POST(self) -> None:
-            said["asked"] = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            self._answer(*said["infer"])
-
-        def _answer(self, status: int, body: Any) -> None:
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(json.dumps(body).encode())
-
-        def log_message(self, *arguments: Any) -> None:
-            pass
-
-    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield f"127.0.0.1:{server.server_port}", said
-        server.shutdown()
-
-
-def waveform(*samples: float) -> dict[str, Any]:
-    """Return an answer with these samples."""
-    return {"outputs": [{"name": "waveform", "data": samples}]}
-
-
-@pytest.mark.parametrize(
-    ("status", "body", "exit_status", "message"),
-    [
-        (200, waveform(0.0, 0.1, 0.2, 0.3), 0, "healthy: 4 samples"),
-        (200, waveform(0.0, math.nan), 1, "unhealthy: sifigan returned samples that are not finite"),
-        (200, waveform(), 1, "unhealthy: sifigan returned 0 samples for 2 frames"),
-        (200, waveform(0.0, 0.1, 0.2), 1, "unhealthy: sifigan returned 3 samples for 2 frames"),
-        (500, {"error": "Stub process is not healthy"}, 1, "answers 500: {"),
-    ],
-    ids=["audio", "NaN", "nothing", "half a frame", "refused"],
-)
-def test_health(
-    answers: tuple[str, dict[str, Any]], status: int, body: dict[str, Any], exit_status: int, message: str
-) -> None:
-    address, said = answers
-    said["infer"] = (status, body)
-    done = run(sys.executable, DOCKER / "healthcheck.py", "--address", address)
-    assert done.returncode == exit_status
-    assert message in done.stdout
-    assert [(tensor["name"], tensor["shape"]) for tensor in said["asked"]["inputs"]] == [
-        ("f0", [2]),
-        ("mcep", [2, 40]),
-        ("bap", [2, 3]),
-    ]

@@ -15,9 +15,8 @@ from tritonclient.utils import InferenceServerException
 
 from benchmarks.tracks import Request, recordings, track_request
 from sifigan_triton.client import SifiganClient, SynthesisTimeoutError
-from sifigan_triton.client.deadline import Deadline
-from sifigan_triton.client.own_counts import read_page
 from tests.conftest import Deployment
+from tests.metrics_page import soon, total
 
 pytestmark = pytest.mark.server
 
@@ -112,12 +111,10 @@ def test_others_get_their_audio(small_deployment: Deployment) -> None:
 
 
 def test_given_up_requests_are_counted(small_deployment: Deployment) -> None:
-    def counted() -> int:
-        page = read_page(small_deployment.server.metrics_url, Deadline(PATIENCE_S))
-        lines = [line for line in page.splitlines() if line.startswith("sifigan_deadline_exceeded_total")]
-        return sum(int(float(line.split()[-1])) for line in lines)
+    def counted() -> float:
+        return total(small_deployment.server.metrics_url, "sifigan_refusals_total", fault="load", reason="deadline")
 
     before = counted()
     with pytest.raises(InferenceServerException):
         ask_plainly(small_deployment, "http", track_request("glide", 100, 100.0), 1)
-    assert counted() == before + 1
+    assert soon(counted, before + 1) == before + 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from sifigan_triton.repository.model_plan import plan_models
 from sifigan_triton.repository.staging import stage_model
 from sifigan_triton.server.triton_server import TritonServer
 from tests.conftest import Deployment
+from tests.metrics_page import read_samples, soon
 from tests.small_voice import random_features, small_settings, small_voice
 from tests.toy_models import write_engine
 
@@ -63,10 +63,10 @@ class Connection:
 
     def repaired(self) -> dict[str, float]:
         """Read the count of repaired frames of each model."""
-        with urllib.request.urlopen(f"http://{self.server.metrics_url}/metrics") as answer:
-            text = answer.read().decode()
-        pattern = r'^sifigan_repaired_frames_total\{model="([^"]+)",version="1"\} (\S+)$'
-        return {model: float(count) for model, count in re.findall(pattern, text, re.MULTILINE)}
+        samples = read_samples(self.server.metrics_url).items()
+        return {
+            dict(labels)["model"]: count for (name, labels), count in samples if name == "sifigan_repaired_frames_total"
+        }
 
 
 def stage(repository: Path, kind: EngineKind) -> None:
@@ -182,9 +182,8 @@ def test_repair_is_asked_for_counted_and_the_same_through_both(connection: Conne
     expected = connection.infer("sifigan", vars(request) | asked, "waveform")
     np.testing.assert_array_equal(waveform[0, 0], expected)
     assert np.isfinite(waveform).all()
-    assert {model: count - before[model] for model, count in connection.repaired().items()} == dict.fromkeys(
-        before, 3.0
-    )
+    expected_counts = {model: count + 3.0 for model, count in before.items()}
+    assert soon(connection.repaired, expected_counts) == expected_counts
 
 
 @pytest.mark.server

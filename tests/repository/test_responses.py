@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from importlib import import_module
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-NAME = "sifigan_triton.repository.adapters.responses"
+from sifigan_triton.repository.adapters.call import Call
+from sifigan_triton.repository.adapters.refusals import Kind, TensorError
+from tests.repository.triton_backend import ARGS, Family, adapter
+
+CALL = Call("3f9a61c2")
 
 
 @pytest.fixture
-def responses(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """The module, beside a stand-in for what only Triton's process has."""
-    backend = SimpleNamespace(
-        Tensor=lambda name, values: (name, values),
-        TritonError=lambda message, code: (message, code),
-        InferenceResponse=lambda tensors=None, error=None: error or dict(tensors),
-        TRITONSERVER_RESPONSE_COMPLETE_FINAL=1,
-    )
-    for code in ("CANCELLED", "UNAVAILABLE", "INVALID_ARG", "INTERNAL"):
-        setattr(backend.TritonError, code, code)
-    monkeypatch.setitem(sys.modules, "triton_python_backend_utils", backend)
-    sys.modules.pop(NAME, None)
-    yield import_module(NAME)
-    sys.modules.pop(NAME, None)
+def responses() -> Iterator[ModuleType]:
+    with adapter("responses") as module:
+        yield module
+
+
+@pytest.fixture
+def made(responses: ModuleType) -> Iterator[Any]:
+    """The answers of a model that foresees a `KeyError`."""
+    page = responses.Page(ARGS)
+    yield responses.Responses(page, {KeyError: Kind("INVALID_ARG", "client", ("value",))})
+    page.close()
 
 
 class Sender:
@@ -42,33 +41,64 @@ class Sender:
             raise RuntimeError("no room")
 
 
-def test_tensors_are_sent(responses: ModuleType) -> None:
+def test_tensors_are_sent_without_a_line(made: Any, caplog: pytest.LogCaptureFixture) -> None:
     sender, sound = Sender(), np.ones(3, np.float32)
-    responses.send(sender, {"waveform": sound})
+    made.send(sender, CALL, {"waveform": sound})
     assert sender.sent == [{"waveform": sound}]
+    assert not caplog.records
 
 
-def test_an_answer_without_room_is_an_error(responses: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_without_room_is_an_error(responses: ModuleType, made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A send that finds no room cannot be repeated: the client would wait for ever."""
     monkeypatch.setattr(responses.shutil, "disk_usage", lambda path: SimpleNamespace(free=11))
     sender = Sender()
-    responses.send(sender, {"waveform": np.ones(3, np.float32)})
-    assert sender.sent == [("the answer needs 12 bytes in /dev/shm, which has 11 left", "UNAVAILABLE")]
+    made.send(sender, CALL, {"waveform": np.ones(3, np.float32)})
+    ((message, code),) = sender.sent
+    assert message.startswith("the answer needs 12 bytes of the server's shared memory, which has 11 left: ")
+    assert message.endswith(" (request 3f9a61c2)")
+    assert "/" not in message
+    assert code == "UNAVAILABLE"
 
 
-def test_errors_blame_the_client_only_where_it_is_its_fault(responses: ModuleType) -> None:
-    for error, code in (
-        (responses.TensorError("samples is -5"), "INVALID_ARG"),
-        (KeyError("f0"), "INVALID_ARG"),
-        (RuntimeError("engine: no such sound"), "INTERNAL"),
+def test_errors_blame_the_client_only_where_it_is_its_fault(made: Any) -> None:
+    for error, message, code in (
+        (TensorError("samples is -5"), "samples is -5 (request 3f9a61c2)", "INVALID_ARG"),
+        (KeyError("f0"), "'f0' (request 3f9a61c2)", "INVALID_ARG"),
     ):
         sender = Sender()
-        responses.send(sender, error, KeyError)
-        assert sender.sent == [(str(error), code)]
+        made.send(sender, CALL, error)
+        assert sender.sent == [(message, code)]
 
 
-def test_what_cannot_be_sent_raises_nothing(responses: ModuleType, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_nobody_foresaw_is_told_to_the_log_alone(made: Any, caplog: pytest.LogCaptureFixture) -> None:
+    sender = Sender()
+    made.send(sender, CALL, RuntimeError("no such sound in /opt/voice.onnx"))
+    ((message, code),) = sender.sent
+    assert message == ("the request failed in the server, whose log says why under the request's id (request 3f9a61c2)")
+    assert code == "INTERNAL"
+    (record,) = caplog.records
+    assert record.exc_info is not None
+    assert str(record.exc_info[1]) == "no such sound in /opt/voice.onnx"
+    assert record.__dict__["request"] == "3f9a61c2"
+
+
+def test_each_refusal_is_counted_by_fault_and_reason(responses: ModuleType) -> None:
+    page = responses.Page(ARGS)
+    made = responses.Responses(page, {})
+    assert set(Family.values.values()) == {0.0}  # all reasons stand there from the start
+    names = set(Family.values)
+    for error in (TensorError("a"), TensorError("b"), OSError("c")):
+        made.send(Sender(), CALL, error)
+    page.close()
+    assert set(Family.values) == names
+    assert {name[1:]: count for name, count in Family.values.items() if count} == {
+        ("fault=client", "reason=shape"): 2,
+        ("fault=server", "reason=internal"): 1,
+    }
+
+
+def test_what_cannot_be_sent_raises_nothing(made: Any, caplog: pytest.LogCaptureFixture) -> None:
     sender = Sender(fails=True)
-    responses.send(sender, {"waveform": np.ones(3, np.float32)})
+    made.send(sender, CALL, {"waveform": np.ones(3, np.float32)})
     assert len(sender.sent) == 1
     assert "an answer could not be sent" in caplog.text

@@ -179,3 +179,11 @@ def test_two_threads_may_want_the_same_size(small: tuple[EngineSpec, SizedEngine
         got = list(pool.map(engine.run, inputs * 10))
     for index, waveform in enumerate(got):
         np.testing.assert_array_equal(waveform, expected[index % 3])
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_padding_is_what_is_computed_beyond_what_is_wanted(window: int) -> None:
+    wanted = [1, window // 2, window, 10 * window]
+    work = load(window).work(inputs_of(window, *((0, HALO + frames) for frames in wanted)))
+    assert work.padding == sum(part.frames for part in work.parts) - sum(min(frames, window) for frames in wanted)
+    assert work.padding >= 0

@@ -49,7 +49,8 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_decoys(folder: Path, *more: str) -> None:
-    ours = ("preprocess", "postprocess", "runtime", "sized_engine", "deadline", "loop", "metrics", "responses")
+    steps = ("preprocess", "postprocess", "runtime", "sized_engine")
+    ours = (*steps, "call", "deadline", "logs", "loop", "metrics", "refusals", "responses")
     for name in (*ours, *more):
         (folder / f"{name}.py").write_text(f"raise ImportError('the {name} of {folder} was taken')\n", encoding="utf-8")
 

@@ -141,8 +141,6 @@ def test_a_stopped_server_starts_again(repository: Path) -> None:
         assert is_listening(server.http_url)
         server.stop()
     server.stop()
-    with pytest.raises(ServerError, match="not running"):
-        server.wait()
 
 
 @pytest.mark.server
@@ -231,24 +229,3 @@ def test_server_dies_with_its_killed_owner(repository: Path) -> None:
         owner.wait()
         assert eventually(lambda: not is_running(group))
     assert eventually(lambda: leftovers(prefix) == [])
-
-
-@pytest.mark.server
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
-def test_wait_ends_cleanly_on_a_signal(repository: Path, number: signal.Signals) -> None:
-    with run_owner(repository, "server.wait()\nprint('stopped')") as (owner, group):
-        time.sleep(0.5)
-        owner.send_signal(number)
-        assert owner.communicate(timeout=30)[0] == "stopped\n"
-        assert owner.returncode == 0
-        assert not is_running(group)
-
-
-@pytest.mark.server
-def test_wait_tells_when_the_server_ends_by_itself(repository: Path) -> None:
-    server = TritonServer(repository, **ANY_PORTS)
-    server.start()
-    os.kill(server.pid or 0, signal.SIGKILL)
-    with pytest.raises(ServerError, match=r"ended by itself \(exit status -9\)"):
-        server.wait()
-    assert server.pid is None

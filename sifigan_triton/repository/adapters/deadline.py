@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 PACES = 32
 """Pieces of work that a pace is learnt from; their median, so that one slow moment refuses nobody."""
+LONGEST_US = 2**61
+"""Longest time that a request may ask for, which is for ever: the deadline travels as INT64."""
 CAUTION = 2.0
 """How much longer than its pace promises work that is yet to begin may take. Under more load than the machine bears,
 the request whose turn it is has waited nearly all of its time: without this, its answer would be late again and again,
@@ -35,7 +37,7 @@ class Deadline:
     @classmethod
     def after(cls, timeout_us: int) -> Deadline:
         """Return the deadline of a request that arrives now and may take `timeout_us`; 0: as long as it likes."""
-        return cls(now_us() + timeout_us if timeout_us > 0 else 0)
+        return cls(now_us() + min(timeout_us, LONGEST_US) if timeout_us > 0 else 0)
 
     @property
     def left_us(self) -> float:

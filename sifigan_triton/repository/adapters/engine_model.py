@@ -1,17 +1,19 @@
 """Triton model of a bare engine, for servers without the runtime's native backend."""
 
 import json
-import logging
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import triton_python_backend_utils as pb_utils
 
+from . import logs
+from .call import Call, computing
 from .deadline import Deadline
 from .loop import Job, Loop
-from .metrics import RequestMetrics, Spent, WindowMetrics, computing
-from .responses import TensorError, send
+from .metrics import Page, RequestMetrics, WindowMetrics
+from .refusals import EngineError, TensorError
+from .responses import Responses
 from .runtime import Engine
 from .sized_engine import EXCITATION, FEATURES, SizedEngine
 
@@ -23,7 +25,7 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load the engine."""
-        logging.basicConfig(format=f"{args['model_name']}: %(message)s", force=True)
+        logs.configure(args["model_name"])
         config = json.loads(args["model_config"])
         dims = {port["name"]: [int(size) for size in port["dims"]] for port in (*config["input"], *config["output"])}
         self.inputs = [port["name"] for port in config["input"] if port["name"] != DEADLINE]
@@ -36,7 +38,9 @@ class TritonPythonModel:
             {name: dims[name] for name in self.inputs},
             dims[self.output][-1],
         )
-        self.metrics, self.windows = RequestMetrics(args), WindowMetrics(args)
+        self.page = Page(args)
+        self.metrics, self.windows = RequestMetrics(self.page), WindowMetrics(self.page, self.engine.sizes)
+        self.responses = Responses(self.page, {})
         self.loop = Loop(self._compute, self.engine.batch)
 
     def execute(self, requests: list[Any]) -> list[None]:
@@ -48,9 +52,10 @@ class TritonPythonModel:
     def finalize(self) -> None:
         """Answer what still waits."""
         self.loop.close()
+        self.page.close()
 
     def _take(self, request: Any) -> None:
-        spent, sender = Spent(), request.get_response_sender()
+        call, sender = self.metrics.begin(request), request.get_response_sender()
         try:
             windows = {name: pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in self.inputs}
             self._check(windows)
@@ -58,10 +63,10 @@ class TritonPythonModel:
             until = pb_utils.get_input_tensor_by_name(request, DEADLINE)
             deadline = Deadline.after(request.timeout()) if until is None else Deadline(int(until.as_numpy()[0, 0]))
         except Exception as error:  # noqa: BLE001 - one bad request fails alone, whatever is wrong with it
-            self._answer(sender, None, spent, error)
+            self._answer(sender, None, call, error)
             return
-        answer = partial(self._answer, sender, work, spent)
-        job = Job((work, spent), work.parts, [part.cost for part in work.parts], answer, deadline)
+        answer = partial(self._answer, sender, work, call)
+        job = Job((work, call), work.parts, [part.cost for part in work.parts], answer, deadline)
         if work.parts:
             self.loop.submit(job)
         else:  # windows of which nobody wants a frame
@@ -83,10 +88,12 @@ class TritonPythonModel:
             try:
                 self.engine.compute([(job.work[0], part) for job, part in batch])
             except Exception as error:  # the runtimes' exceptions share no base class below it
-                raise RuntimeError(f"engine: {error}") from error
+                raise EngineError(f"{error}") from error
         for job, part in batch:
             self.windows.count(part.frames, job.deadline.has_passed)
 
-    def _answer(self, sender: Any, work: Any, spent: Spent, error: Exception | None) -> None:
-        self.metrics.count(spent, error)
-        send(sender, error or {self.output: work.waveform})
+    def _answer(self, sender: Any, work: Any, call: Call, error: Exception | None) -> None:
+        if error is None:
+            self.windows.padded.add(work.padding)
+        self.metrics.end(call)
+        self.responses.send(sender, call, error or {self.output: work.waveform})

@@ -1,4 +1,6 @@
-"""Answers of the models, and the errors among them; staged beside `model.py`."""
+"""Answers of a model, and the errors among them; staged beside `model.py`."""
+
+from __future__ import annotations
 
 import logging
 import shutil
@@ -7,58 +9,56 @@ from typing import Any
 
 import triton_python_backend_utils as pb_utils
 
-from .deadline import DeadlineError
-from .loop import StoppedError
+from .call import Call
+from .metrics import Metric, Page
+from .refusals import KINDS, Kinds, NoRoomError, labels, refuse
 
 logger = logging.getLogger(__name__)
 
 SHARED_MEMORY = "/dev/shm"
 """Where the server and its Python models exchange tensors."""
 
-
-class TensorError(ValueError):
-    """A model was given what does not fit; the message names tensor, expected, got and the fix."""
-
-
-class NoRoomError(Exception):
-    """There is no room for an answer."""
+Answer = Mapping[str, Any] | Exception
+"""Tensors by name, or what went wrong."""
 
 
-_CODES = {
-    DeadlineError: "CANCELLED",
-    StoppedError: "UNAVAILABLE",
-    NoRoomError: "UNAVAILABLE",
-    TensorError: "INVALID_ARG",
-}
-"""How Triton calls what a client can do something about."""
+class Responses:
+    """Makes and sends the answers of a model; each error among them is counted and logged."""
 
+    def __init__(self, page: Page, foreseen: Kinds) -> None:
+        """Register the metric; `foreseen`: the kinds of error that only this model has."""
+        self._kinds = {**KINDS, **foreseen}
+        text = "Requests answered with an error, by whose fault it is and why"
+        self._refused = Metric(page, "sifigan_refusals_total", text, ("fault", "reason"), labels(self._kinds))
 
-def response(outputs: Mapping[str, Any]) -> Any:
-    """Return an answer of tensors, by name."""
-    return pb_utils.InferenceResponse([pb_utils.Tensor(name, values) for name, values in outputs.items()])
-
-
-def refusal(error: Exception, *invalid: type[Exception]) -> Any:
-    """Return an error as the answer; `invalid`: errors of the request itself. What nobody foresaw is logged."""
-    codes = _CODES | dict.fromkeys(invalid, "INVALID_ARG")
-    code = next((code for kind, code in codes.items() if isinstance(error, kind)), "INTERNAL")
-    if code == "INTERNAL":
-        logger.error("a request failed", exc_info=error)
-    return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error), getattr(pb_utils.TritonError, code)))
-
-
-def send(sender: Any, answer: Mapping[str, Any] | Exception, *invalid: type[Exception]) -> None:
-    """Send the one answer of a request: tensors by name, or what went wrong, as `refusal` does.
-
-    Nothing is raised: if even that fails, nobody can be told. A send that finds no room in shared memory cannot be
-    repeated, so it is looked for before.
-    """
-    try:
+    def make(self, call: Call, answer: Answer) -> Any:
+        """Return the answer of a request as Triton takes it."""
         if not isinstance(answer, Exception):
-            needed, free = sum(values.nbytes for values in answer.values()), shutil.disk_usage(SHARED_MEMORY).free
-            if needed > free:
-                answer = NoRoomError(f"the answer needs {needed:,} bytes in {SHARED_MEMORY}, which has {free:,} left")
-        made = refusal(answer, *invalid) if isinstance(answer, Exception) else response(answer)
-        sender.send(made, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
-    except Exception:
-        logger.exception("an answer could not be sent")
+            return pb_utils.InferenceResponse([pb_utils.Tensor(name, values) for name, values in answer.items()])
+        refusal = refuse(call, answer, self._kinds)
+        self._refused.add(1, refusal.fault, refusal.reason)
+        code = getattr(pb_utils.TritonError, refusal.code)
+        return pb_utils.InferenceResponse(error=pb_utils.TritonError(refusal.message, code))
+
+    def send(self, sender: Any, call: Call, answer: Answer) -> None:
+        """Send the one answer of a request.
+
+        Nothing is raised: if even that fails, nobody can be told. A send that finds no room in shared memory cannot be
+        repeated, so it is looked for before.
+        """
+        try:
+            made = self.make(call, answer if isinstance(answer, Exception) else _fitting(answer))
+            sender.send(made, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        except Exception:
+            logger.exception("an answer could not be sent", extra={"request": call.id})
+
+
+def _fitting(outputs: Mapping[str, Any]) -> Answer:
+    """Return tensors for which there is room, or the error in their place."""
+    needed, free = sum(values.nbytes for values in outputs.values()), shutil.disk_usage(SHARED_MEMORY).free
+    if needed <= free:
+        return outputs
+    return NoRoomError(
+        f"the answer needs {needed:,} bytes of the server's shared memory, which has {free:,} left: ask again later, "
+        "or for less at once"
+    )

@@ -52,6 +52,8 @@ class Work:
     waveform: Waveform
     """(n, 1, samples); what no part yields stays silent."""
     parts: tuple[Part, ...]
+    padding: int = 0
+    """Frames that the parts yield beyond those that are wanted."""
 
 
 class SizedEngine:
@@ -85,6 +87,11 @@ class SizedEngine:
             for size in sizes
         }
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Frames that the windows of its parts may have; 0: an utterance of any length."""
+        return tuple(self._engines)
+
     def work(self, windows: Windows) -> Work:
         """Divide the windows of a request into parts.
 
@@ -97,7 +104,7 @@ class SizedEngine:
             frames = float(windows[FEATURES].shape[-1])
             parts = tuple(Part(window, 0, 0, frames) for window in range(count))
             return Work(windows, np.zeros((count, 1, samples), np.float32), parts)
-        found = []
+        found, padding = [], 0
         # A stranger's bounds may be at the ends of int32; no further than `preprocess` sends them, no sum overflows.
         seen = self._window + 2 * self._halo
         windows = {**windows, BOUNDS: windows[BOUNDS].clip(-seen, 2 * seen)}
@@ -107,8 +114,9 @@ class SizedEngine:
             for frames in self._cover(wanted):
                 found.append(Part(window, first, frames, cost(frames, self._halo)))
                 first += frames
+            padding += first - wanted
         waveform = np.zeros((count, 1, self._window * self._rates[EXCITATION]), np.float32)
-        return Work(windows, waveform, tuple(found))
+        return Work(windows, waveform, tuple(found), padding)
 
     def compute(self, parts: Sequence[tuple[Work, Part]]) -> None:
         """Compute parts of equal size, at most `batch`, into the waveforms of their work."""

@@ -1,0 +1,349 @@
+"""The configuration of the proxy before Triton: a bounded number of calls, of a bounded size, and nothing but calls.
+
+Source: Envoy's API, version 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Config = dict[str, Any]
+
+CLOSED = "sifigan.closed"
+"""Percentage of the inference calls that are refused: 100 while the server starts, restarts or stops, else 0."""
+LONG_BYTES = 2 * 2**20
+"""A call with a larger body is long: 12,000 frames (one minute) of raw features."""
+HEAP_BYTES = 2**30
+"""Memory for bodies and answers on their way; near it the front refuses calls, then drops the largest."""
+MAX_CONNECTIONS = 2000
+REQUEST_S = 60
+"""Seconds that a caller has to send a call."""
+FLUSH_S = 60
+"""Seconds without progress after which a caller who does not read its answer is dropped."""
+IDLE_S = 600
+"""Seconds that a connection may be idle."""
+_TYPES = "type.googleapis.com/envoy.extensions"
+_METHODS = (
+    *(f"inference.GRPCInferenceService/{name}" for name in ("ServerLive", "ServerReady", "ModelReady")),
+    *(f"inference.GRPCInferenceService/{name}" for name in ("ServerMetadata", "ModelMetadata", "ModelConfig")),
+    "inference.GRPCInferenceService/ModelStatistics",
+    "grpc.health.v1.Health/Check",
+)
+_MODEL = "/v2/models/[^/]+(/versions/[0-9]+)?"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much the front lets through."""
+
+    in_flight: int = 8
+    """Calls that Triton works on at once, over each of HTTP and gRPC."""
+    request_bytes: int = 64 * 2**20
+    """Largest body of a call."""
+
+    @property
+    def long_in_flight(self) -> int:
+        """Of them the long ones (`LONG_BYTES`), which have places of their own: they keep no short one out."""
+        return max(1, self.in_flight // 4)
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Ports of one server, by protocol."""
+
+    http: int
+    grpc: int
+    metrics: int
+
+
+def front_config(
+    host: str, ports: Ports, triton: Ports, limits: Limits, admin: Path, client_shared_memory: bool
+) -> Config:
+    """Return Envoy's configuration.
+
+    Args:
+        host: the address to listen on.
+        ports: those to listen on.
+        triton: those of Triton, on 127.0.0.1.
+        limits: how much is let through.
+        admin: the socket through which the front is told what to do.
+        client_shared_memory: whether clients may register shared memory.
+
+    """
+    http = [
+        *_inference({"safe_regex": {"regex": f"{_MODEL}/infer"}}, "http"),
+        _pass({"safe_regex": {"regex": "/v2(/|/health/live|/models/stats)?"}}, "http"),
+        _pass({"safe_regex": {"regex": f"{_MODEL}(/|/ready|/config|/stats)?"}}, "http"),
+        _closed({"path": "/v2/health/ready"}),
+        _pass({"path": "/v2/health/ready"}, "http"),
+    ]
+    grpc = [
+        *_inference({"path": "/inference.GRPCInferenceService/ModelInfer"}, "grpc"),
+        *(_pass({"path": f"/{method}"}, "grpc") for method in _METHODS),
+    ]
+    if client_shared_memory:
+        kinds = "/v2/(system|cuda)sharedmemory/.*"
+        http.append(_pass({"safe_regex": {"regex": kinds}}, "http"))
+        grpc.append(_pass({"safe_regex": {"regex": "/inference.GRPCInferenceService/(System|Cuda)Shared.*"}}, "grpc"))
+    metrics = [
+        _pass({"path": "/metrics"}, "metrics"),
+        _pass({"path": "/front/metrics"}, "admin", prefix_rewrite="/stats/prometheus"),
+    ]
+    local = {"address": "127.0.0.1"}
+    addresses = {
+        name: {"socket_address": local | {"port_value": port}}
+        for name, port in (("http", triton.http), ("grpc", triton.grpc), ("metrics", triton.metrics))
+    }
+    addresses["admin"] = {"pipe": {"path": str(admin)}}
+    return {
+        "admin": {"address": {"pipe": {"path": str(admin), "mode": 0o600}}},
+        "layered_runtime": {"layers": [{"name": "admin", "admin_layer": {}}]},
+        "overload_manager": _overload(),
+        "stats_config": {
+            "stats_matcher": {
+                "inclusion_list": {
+                    "patterns": [
+                        {"prefix": start} for start in ("cluster.", "http.", "sifigan", "overload.", "server.")
+                    ]
+                }
+            }
+        },
+        "static_resources": {
+            "listeners": [
+                _listener("http", host, ports.http, http, limits),
+                _listener("grpc", host, ports.grpc, grpc, limits),
+                _listener("metrics", host, ports.metrics, metrics, limits),
+            ],
+            "clusters": [
+                _cluster("http", addresses["http"], limits.in_flight),
+                _cluster("http-long", addresses["http"], limits.long_in_flight),
+                _cluster("http-other", addresses["http"], 64),
+                _cluster("grpc", addresses["grpc"], limits.in_flight),
+                _cluster("grpc-long", addresses["grpc"], limits.long_in_flight),
+                _cluster("grpc-other", addresses["grpc"], 64),
+                _cluster("metrics-other", addresses["metrics"], 8),
+                _cluster("admin-other", addresses["admin"], 8),
+            ],
+        },
+    }
+
+
+def _inference(match: Config, protocol: str) -> list[Config]:
+    """Return the routes of inference calls: refused while the server is closed, else long ones and others."""
+    long = {"headers": [{"name": "x-sifigan-long", "present_match": True}]}
+    repeat = {"retry_policy": {"retry_on": "reset-before-request", "num_retries": 1}}
+    return [
+        _closed(match),
+        {"match": match | long, "route": {"cluster": f"{protocol}-long", "timeout": "0s", **repeat}},
+        {"match": match, "route": {"cluster": protocol, "timeout": "0s", **repeat}},
+    ]
+
+
+def _closed(match: Config) -> Config:
+    """Return the route that refuses while the server is closed."""
+    share = {"default_value": {"numerator": 100}, "runtime_key": CLOSED}
+    text = "the server is starting or stopping: try again"
+    return {
+        "match": match | {"runtime_fraction": share},
+        "direct_response": {"status": 503, "body": {"inline_string": text}},
+    }
+
+
+def _pass(match: Config, name: str, **route: Any) -> Config:
+    """Return the route of what is no inference."""
+    return {"match": match, "route": {"cluster": f"{name}-other", "timeout": "30s", **route}}
+
+
+def _listener(name: str, host: str, port: int, routes: Sequence[Config], limits: Limits) -> Config:
+    """Return what listens on a port."""
+    rest = {"match": {"prefix": "/"}, "direct_response": {"status": 403, "body": {"inline_string": _CLOSED_TEXT}}}
+    manager = {
+        "@type": f"{_TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": name,
+        "server_name": "sifigan",
+        "codec_type": "HTTP2" if name == "grpc" else "HTTP1",
+        "generate_request_id": True,
+        "normalize_path": True,
+        "merge_slashes": True,
+        "path_with_escaped_slashes_action": "REJECT_REQUEST",
+        "common_http_protocol_options": {"idle_timeout": f"{IDLE_S}s"},
+        "http2_protocol_options": {
+            "max_concurrent_streams": 1000,
+            "override_stream_error_on_invalid_http_message": True,  # an answer instead of a broken connection
+            "initial_stream_window_size": limits.request_bytes,  # a stream holds back no more than this
+            "initial_connection_window_size": limits.request_bytes,
+        },
+        "request_headers_timeout": "10s",
+        "request_timeout": f"{REQUEST_S}s",
+        "stream_idle_timeout": "0s",
+        "stream_flush_timeout": f"{FLUSH_S}s",
+        "access_log": _logs(name),
+        "local_reply_config": _local_replies(limits),
+        "route_config": {"virtual_hosts": [{"name": name, "domains": ["*"], "routes": [*routes, rest]}]},
+        "http_filters": [
+            {
+                "name": "envoy.filters.http.lua",
+                "typed_config": {
+                    "@type": f"{_TYPES}.filters.http.lua.v3.Lua",
+                    "default_source_code": {"inline_string": _script()},
+                },
+            },
+            {"name": "router", "typed_config": {"@type": f"{_TYPES}.filters.http.router.v3.Router"}},
+        ],
+    }
+    return {
+        "name": name,
+        "address": {"socket_address": {"address": host, "port_value": port}},
+        "enable_reuse_port": False,  # else a second front would listen beside this one, unnoticed
+        "per_connection_buffer_limit_bytes": limits.request_bytes,
+        "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
+    }
+
+
+TOO_LARGE = "the request is too large"
+_CLOSED_TEXT = "closed: only inference, health, metadata and statistics are open"
+
+
+def _script() -> str:
+    """Return the Lua that looks at each call."""
+    text = Path(__file__).with_name("front.lua").read_text(encoding="utf-8")
+    return text.replace("@LONG_BYTES@", str(LONG_BYTES)).replace("@TOO_LARGE@", TOO_LARGE)
+
+
+def _logs(name: str) -> list[Config]:
+    """Return what is counted and logged of calls that were not answered with success."""
+    failed = (
+        {"grpc_status_filter": {"statuses": ["OK"], "exclude": True}}
+        if name == "grpc"
+        else {"status_code_filter": {"comparison": {"op": "GE", "value": {"default_value": 400, "runtime_key": "-"}}}}
+    )
+    reason = "%DYNAMIC_METADATA(envoy.filters.http.lua:reason)%"
+    tags = {"reason": reason, "details": "%RESPONSE_CODE_DETAILS%", "port": name}
+    counted = {
+        "stat": {"name": "refusals", "tags": [{"name": tag, "value_format": text} for tag, text in tags.items()]},
+        "value_fixed": 1,
+    }
+    line = {
+        "time": "%START_TIME%",
+        "level": "warning",
+        "where": f"front/{name}",
+        "request": "%REQ(X-REQUEST-ID)%",
+        "status": "%RESPONSE_CODE%",
+        "grpc_status": "%GRPC_STATUS%",
+        "reason": reason,
+        "details": "%RESPONSE_CODE_DETAILS%",
+        "path": "%REQ(:PATH):100%",
+        "bytes": "%BYTES_RECEIVED%",
+        "milliseconds": "%DURATION%",
+        "from": "%DOWNSTREAM_REMOTE_ADDRESS%",
+    }
+    return [
+        {
+            "name": "stats",
+            "filter": failed,
+            "typed_config": {
+                "@type": f"{_TYPES}.access_loggers.stats.v3.Config",
+                "stats_scope": {"prefix": "sifigan_front"},
+                "counters": [counted],
+            },
+        },
+        {
+            "name": "stdout",
+            "filter": failed,
+            "typed_config": {
+                "@type": f"{_TYPES}.access_loggers.stream.v3.StdoutAccessLog",
+                "log_format": {"json_format": line},
+            },
+        },
+    ]
+
+
+def _local_replies(limits: Limits) -> Config:
+    """Return how the front words its own answers: like Triton, in JSON, and over gRPC as a status message."""
+    full = {"response_flag_filter": {"flags": ["UO"]}}
+    dead = {"response_flag_filter": {"flags": ["UF", "UC", "LR", "UR"]}}
+    large = {"status_code_filter": {"comparison": {"op": "EQ", "value": {"default_value": 413, "runtime_key": "-"}}}}
+    grpc = {"header_filter": {"header": {"name": "content-type", "string_match": {"prefix": "application/grpc"}}}}
+    texts: list[tuple[Config | None, str | None]] = [
+        (
+            full,
+            f"the server has as many calls in flight as it takes ({limits.in_flight}, of them {limits.long_in_flight} "
+            f"with more than {LONG_BYTES:,} bytes): try again later",
+        ),
+        (dead, "the server went away before it answered: try again"),
+        (large, f"{TOO_LARGE}, expected at most {limits.request_bytes:,} bytes: ask for less at once"),
+        (None, None),
+    ]
+    said = "%LOCAL_REPLY_BODY% (request %REQ(X-REQUEST-ID)%)"
+    mappers = []
+    for condition, text in texts:
+        body = {} if text is None else {"body": {"inline_string": text}}
+        both = grpc if condition is None else {"and_filter": {"filters": [condition, grpc]}}
+        plain = {"text_format_source": {"inline_string": said}}
+        mappers.append({"filter": both, **body, "body_format_override": plain})
+        if condition is not None:
+            mappers.append({"filter": condition, **body})
+    return {"mappers": mappers, "body_format": {"json_format": {"error": said}}}
+
+
+def _overload() -> Config:
+    """Return what keeps the front itself within its memory and connections."""
+    heap, connections = (
+        "envoy.resource_monitors.fixed_heap",
+        "envoy.resource_monitors.global_downstream_max_connections",
+    )
+
+    def action(name: str, **trigger: Any) -> Config:
+        return {"name": f"envoy.overload_actions.{name}", "triggers": [{"name": heap, **trigger}]}
+
+    kinds = f"{_TYPES}.resource_monitors"
+    return {
+        "refresh_interval": "0.25s",
+        "buffer_factory_config": {"minimum_account_to_track_power_of_two": 20},
+        "resource_monitors": [
+            {
+                "name": heap,
+                "typed_config": {
+                    "@type": f"{kinds}.fixed_heap.v3.FixedHeapConfig",
+                    "max_heap_size_bytes": HEAP_BYTES,
+                },
+            },
+            {
+                "name": connections,
+                "typed_config": {
+                    "@type": f"{kinds}.downstream_connections.v3.DownstreamConnectionsConfig",
+                    "max_active_downstream_connections": MAX_CONNECTIONS,
+                },
+            },
+        ],
+        "actions": [
+            action("shrink_heap", threshold={"value": 0.7}),
+            action("stop_accepting_requests", threshold={"value": 0.8}),
+            action("reset_high_memory_stream", scaled={"scaling_threshold": 0.85, "saturation_threshold": 0.98}),
+        ],
+    }
+
+
+def _cluster(name: str, address: Config, in_flight: int) -> Config:
+    """Return a way to Triton on which so many calls go at once."""
+    most = {"max_requests": in_flight, "max_connections": 4096, "max_pending_requests": 4096, "max_retries": in_flight}
+    cluster: Config = {
+        "name": name,
+        "connect_timeout": "2s",
+        "circuit_breakers": {"thresholds": [most]},
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+        },
+    }
+    if name.startswith("grpc"):
+        cluster["typed_extension_protocol_options"] = {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": f"{_TYPES}.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": {"http2_protocol_options": {}},
+            }
+        }
+    return cluster
