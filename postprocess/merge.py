@@ -71,7 +71,8 @@ def to_pcm16(waveform: npt.NDArray[np.float32] | npt.NDArray[np.float64]) -> npt
         int16 (L,).
 
     """
-    scaled = waveform * np.float32(32767.0)
+    with np.errstate(over="ignore"):  # what overflows is clipped like all that is too loud
+        scaled = waveform * np.float32(32767.0)
     np.rint(scaled, out=scaled)
     np.clip(scaled, -32768.0, 32767.0, out=scaled)
     return scaled.astype(np.int16)

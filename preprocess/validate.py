@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -161,10 +161,10 @@ def check_f0_factor(f0_factor: npt.NDArray[np.float32] | None) -> float:
     """Return the value of the optional input `f0_factor` (1 if absent).
 
     Raises:
-        RequestError: if it is not one positive finite number.
+        RequestError: if it is not one positive finite number in float32.
 
     """
-    value = 1.0 if f0_factor is None else _single("f0_factor", f0_factor)
+    value = 1.0 if f0_factor is None else _single("f0_factor", f0_factor, np.float32)
     if not (np.isfinite(value) and value > 0.0):
         raise RequestError(
             f"f0_factor is {value:g}, expected a finite number above 0: 1 keeps the pitch, 2 is an octave up"
@@ -176,10 +176,10 @@ def check_seed(seed: npt.NDArray[np.int64] | None) -> int:
     """Return the value of the optional input `seed` (0 if absent).
 
     Raises:
-        RequestError: if it is not one integer of at least 0.
+        RequestError: if it is not one integer of at least 0 in int64.
 
     """
-    value = 0 if seed is None else int(_single("seed", seed))
+    value = 0 if seed is None else int(_single("seed", seed, np.int64))
     if value < 0:
         raise RequestError(f"seed is {value}, expected an integer of at least 0")
     return value
@@ -189,15 +189,16 @@ def check_repair(repair: npt.NDArray[np.bool_] | None) -> bool:
     """Return the value of the optional input `repair` (False if absent).
 
     Raises:
-        RequestError: if it is not one value.
+        RequestError: if it is not one bool.
 
     """
-    return repair is not None and bool(_single("repair", repair))
+    return repair is not None and bool(_single("repair", repair, np.bool_))
 
 
-def _single(name: str, values: npt.NDArray[np.float32] | npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> float:
+def _single(name: str, values: npt.NDArray[Any], dtype: npt.DTypeLike) -> float:
     if values.size != 1:
         raise RequestError(f"{name} has shape {list(values.shape)}, expected [1]", "shape")
+    _check_type(name, values, dtype)
     return values.reshape(-1)[0].item()  # type: ignore[no-any-return]
 
 
@@ -205,5 +206,9 @@ def _check_array(name: str, values: npt.NDArray[np.float32], width: tuple[int, .
     expected = f"[T{''.join(f', {w}' for w in width)}]"
     if values.ndim != 1 + len(width) or values.shape[1:] != width:
         raise RequestError(f"{name} has shape {list(values.shape)}, expected {expected}", "shape")
-    if values.dtype != np.float32:
-        raise RequestError(f"{name} has type {values.dtype}, expected float32", "shape")
+    _check_type(name, values, np.float32)
+
+
+def _check_type(name: str, values: npt.NDArray[Any], dtype: npt.DTypeLike) -> None:
+    if values.dtype != dtype:
+        raise RequestError(f"{name} has type {values.dtype}, expected {np.dtype(dtype)}", "shape")

@@ -1,0 +1,1 @@
+"""Seeded requests of all kinds, good and hostile, against a server: `python -m benchmarks.fuzz`."""
