@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.fuzz.case import World
-from benchmarks.fuzz.served import Served, memory_mb, processes
 from benchmarks.fuzz.trial import Trial
 from benchmarks.fuzz.wire import Target
+from benchmarks.served import Served, holdings, processes
 from benchmarks.small_repository import build_small_repository
 
 INNER = ("preprocess", "preprocess-tensors", "postprocess", "sifigan-openvino-fp32", "sifigan-tensors")
@@ -66,13 +66,13 @@ def fuzz(args: argparse.Namespace, http_url: str, grpc_url: str, served: Served 
     trial = Trial(target, World(inner=configurations(http_url)), args.seed)
     trial.take_references()
     root = served.pid if served else args.pid
-    before, started = memory_mb(root), time.perf_counter()
+    before, started = holdings(root), time.perf_counter()
     indices = args.only or range(args.requests)
     tally = trial.run(indices, args.at_once, watch(target, served, args.pid))
     print(tally.table())
     seconds, index = tally.slowest
     print(f"\nseed {args.seed}, {time.perf_counter() - started:.0f} s; slowest: {seconds:.2f} s (--only {index})")
-    after = memory_mb(served.pid if served else args.pid)
+    after = holdings(served.pid if served else args.pid)
     for name in before:
         print(f"{name}: {before[name]:.1f} MB before, {after[name]:.1f} MB after")
     return bool(tally.failures)

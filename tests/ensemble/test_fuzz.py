@@ -8,9 +8,9 @@ import pytest
 
 from benchmarks.fuzz.__main__ import configurations, watch
 from benchmarks.fuzz.case import World
-from benchmarks.fuzz.served import Served
 from benchmarks.fuzz.trial import GOOD_EVERY, KINDS, Trial
 from benchmarks.fuzz.wire import Target
+from benchmarks.served import Served
 from sifigan_triton.build.model_repository import BuildOptions, build
 from sifigan_triton.repository.engine_kinds import ENGINES
 from tests.conftest import BUILT, DEMO, one_builder

@@ -9,16 +9,17 @@ import sys
 import time
 from pathlib import Path
 
-ADDRESSES = re.compile(r"HTTP (\S+:\d+), gRPC (\S+:\d+)")
+ADDRESSES = re.compile(r"HTTP (\S+:\d+), gRPC (\S+:\d+), metrics (\S+:\d+)")
 START_S = 180.0
 
 
 class Served:
     """`sifigan-triton serve` in a process of its own."""
 
-    def __init__(self, repository: Path, folder: Path) -> None:
-        """Describe it; its output goes to a file in `folder`."""
-        self._repository, self._folder = repository, folder
+    def __init__(self, repository: Path, folder: Path, *options: str) -> None:
+        """Describe it, with further options; what it says goes to files in `folder`."""
+        self._repository, self._folder, self._options = repository, folder, options
+        self.metrics_url = ""
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> tuple[str, str]:
@@ -34,7 +35,7 @@ class Served:
         with log.open("ab") as output:
             before = output.tell()
             self._process = subprocess.Popen(
-                [*command, *ports, "--log", str(self._folder / "triton.log")],
+                [*command, *ports, "--logs", str(self._folder), *self._options],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -43,6 +44,7 @@ class Served:
         while time.monotonic() < until and self._process.poll() is None:
             text = log.read_bytes()[before:].decode()
             if found := ADDRESSES.search(text):
+                self.metrics_url = found[3]
                 return found[1], found[2]
             time.sleep(0.1)
         self.stop()
@@ -58,6 +60,11 @@ class Served:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+    @property
+    def said(self) -> str:
+        """What it has printed."""
+        return (self._folder / "serve.log").read_text()
 
     @property
     def pid(self) -> int | None:
@@ -84,11 +91,13 @@ def processes(root: int | None) -> dict[int, str]:
     return {pid: parents[pid][1] for pid in sorted(found) if pid in parents}
 
 
-def memory_mb(root: int | None) -> dict[str, float]:
-    """Return what the processes below one hold: PSS and files in /dev/shm that they have open, in MB."""
-    pss, shared = 0, {}
+def holdings(root: int | None) -> dict[str, float]:
+    """Return what the processes below one hold: PSS and files in /dev/shm in MB, open descriptors, threads."""
+    pss, shared, descriptors, threads = 0, {}, 0, 0
     for pid in processes(root):
         try:
+            descriptors += len(list(Path(f"/proc/{pid}/fd").iterdir()))
+            threads += len(list(Path(f"/proc/{pid}/task").iterdir()))
             text = Path(f"/proc/{pid}/smaps_rollup").read_text()
             pss += sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
             for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
@@ -97,4 +106,5 @@ def memory_mb(root: int | None) -> dict[str, float]:
                     shared[name] = Path(name).stat().st_blocks * 512
         except OSError:
             continue
-    return {"PSS": pss / 1e3, "/dev/shm": sum(shared.values()) / 1e6}
+    sizes = {"PSS MB": pss / 1e3, "/dev/shm MB": sum(shared.values()) / 1e6}
+    return sizes | {"descriptors": float(descriptors), "threads": float(threads)}
