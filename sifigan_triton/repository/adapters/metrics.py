@@ -181,8 +181,10 @@ class UtteranceMetrics:
             "sifigan_repaired_frames_total",
             "Frames whose NaN or Inf were replaced because the request asked for it (input repair)",
         )
-        restarts = Metric(page, "sifigan_restarts_total", "Times that the server has been started again since `serve`")
-        restarts.add(float(os.environ.get(RESTARTS, "0")))
+        self._restarts = Metric(
+            page, "sifigan_restarts_total", "Times that the server has been started again since `serve`"
+        )
+        self._restarts.add(float(os.environ.get(RESTARTS, "0")))
 
     def count(self, frames: int, windows: int, padded: int) -> None:
         """Count an utterance of which windows were made."""
