@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -19,7 +20,7 @@ class Served:
     def __init__(self, repository: Path, folder: Path, *options: str) -> None:
         """Describe it, with further options; what it says goes to files in `folder`."""
         self._repository, self._folder, self._options = repository, folder, options
-        self.metrics_url = ""
+        self.grpc_url = self.metrics_url = ""
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> tuple[str, str]:
@@ -44,7 +45,7 @@ class Served:
         while time.monotonic() < until and self._process.poll() is None:
             text = log.read_bytes()[before:].decode()
             if found := ADDRESSES.search(text):
-                self.metrics_url = found[3]
+                self.grpc_url, self.metrics_url = found[2], found[3]
                 return found[1], found[2]
             time.sleep(0.1)
         self.stop()
@@ -60,6 +61,17 @@ class Served:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+    def cpu_s(self) -> float:
+        """Return the processor time of all its processes, in seconds."""
+        ticks = 0
+        for pid in processes(self.pid):
+            try:
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue  # it has ended
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     @property
     def said(self) -> str:
