@@ -34,7 +34,7 @@ class Served:
         with log.open("ab") as output:
             before = output.tell()
             self._process = subprocess.Popen(
-                [*command, *ports, "--log", str(self._folder / "triton.log")],
+                [*command, *ports, "--log", str(self._folder / "logs")],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
