@@ -96,9 +96,9 @@ class House:
         pid = self.find(name)[index]
         os.kill(pid, number)
         time.sleep(seconds)
-        yield
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
+        yield
 
     @contextlib.contextmanager
     def full_shm(self, seconds: float) -> Iterator[None]:

@@ -36,7 +36,7 @@ class Served:
         with log.open("ab") as output:
             before = output.tell()
             self._process = subprocess.Popen(
-                [*command, *ports, "--logs", str(self._folder), *self._options],
+                [*command, *ports, "--logs", str(self._folder / "logs"), *self._options],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -151,7 +151,7 @@ def _repeated(random: Random, call: Call) -> tuple[Call, Expected]:
 
 
 def _unknown(random: Random, call: Call) -> tuple[Call, Expected]:
-    odd = pick(random, ("nothing", "F0", "f0 ", "", "x" * 10000, "../f0", "windows", "f0\x00", "ü"))
+    odd = pick(random, ("nothing", "F0", "f0 ", "", "x" * 10000, "../f0", "windows", "f\x000", "ü"))
     what = int(random.integers(3))
     if what == 0:
         return replace(call, tensors=(*call.tensors, replace(call.tensors[0], name=odd))), REFUSED

@@ -45,7 +45,7 @@ class HttpBytes:
     def send(self, target: Target) -> Answer:
         """Send it to the HTTP port."""
         with socket.create_connection(target.http, LIMIT_S) as connection:
-            _send(connection, self.parts)
+            _send(connection, self.parts, whole=self.answers > 1)
             if self.ends_after_s is not None and not _readable(connection, self.ends_after_s):
                 connection.shutdown(socket.SHUT_WR)
             answer, received = Answer("closed"), _Received(connection)
@@ -172,13 +172,18 @@ def _readable(connection: socket.socket, wait_s: float = 0.0) -> bool:
     return bool(select.select([connection], [], [], wait_s)[0])
 
 
-def _send(connection: socket.socket, parts: Sequence[bytes]) -> None:
-    """Send as long as nothing comes back: a server that refuses early may close."""
+def _answered(connection: socket.socket) -> bool:
+    """Tell whether an answer has come, other than the request to go on."""
+    return _readable(connection) and b" 100 " not in connection.recv(15, socket.MSG_PEEK)
+
+
+def _send(connection: socket.socket, parts: Sequence[bytes], whole: bool = False) -> None:
+    """Send; unless `whole`, as long as nothing comes back: a server that refuses early may close."""
     try:
         for part in parts:
             view = memoryview(part)
             while view:
-                if _readable(connection) and b" 100 " not in connection.recv(15, socket.MSG_PEEK):
+                if not whole and _answered(connection):
                     return
                 view = view[connection.send(view[:PIECE]) :]
     except (BrokenPipeError, ConnectionResetError):

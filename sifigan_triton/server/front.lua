@@ -7,6 +7,8 @@ local LONG_BYTES = @LONG_BYTES@
 local MAX_DEPTH = 8
 local MAX_DIMS = 4
 local MAX_DIGITS = 10
+local MAX_VALUES = @MAX_VALUES@ -- of a tensor that is no part of the body, as in shared memory; nil: there are none
+local MAX_FIELDS = 2000
 local OURS = "envoy.filters.http.lua"
 
 local function refuse(handle, status, reason, message)
@@ -14,8 +16,14 @@ local function refuse(handle, status, reason, message)
   handle:respond({ [":status"] = status }, message)
 end
 
--- Return what is wrong with the values of a shape, nil if nothing is. Triton makes room for as many values as a shape
--- promises, before it looks for them: no more can be there than the body has bytes.
+-- Return what is wrong with a number of values, nil if nothing is. Triton makes room for as many values as a shape
+-- promises, before it looks for them, and some numbers it wraps around: no more can be there than the body has bytes.
+local function wrong_count(values, bytes)
+  if values > (MAX_VALUES or bytes) then
+    return "a shape promises more values than the request has bytes (" .. bytes .. ")"
+  end
+end
+
 local function wrong_shape(list, bytes)
   local values, dims = 1, 0
   for item in (list:sub(2, -2) .. ","):gmatch("%s*(.-)%s*,") do
@@ -26,9 +34,7 @@ local function wrong_shape(list, bytes)
     end
     values = values * tonumber(item)
   end
-  if values > bytes then
-    return "a shape promises more values than the request has bytes (" .. bytes .. ")"
-  end
+  return wrong_count(values, bytes)
 end
 
 -- Return reason and message of what is wrong with a request's JSON, nil if nothing is.
@@ -87,6 +93,93 @@ local function wrong_call(headers, body, size)
   if reason then return "400", reason, message end
 end
 
+-- Protocol buffers: return the number at a place, and the place behind it. A number of more than 5 bytes is negative, or
+-- larger than anything that a request may hold.
+local function varint(body, at, stop)
+  local bytes, value, scale = body:getBytes(at, math.min(5, stop - at)), 0, 1
+  for index = 1, #bytes do
+    local byte = bytes:byte(index)
+    value = value + (byte % 128) * scale
+    if byte < 128 then return value, at + index end
+    scale = scale * 128
+  end
+  return nil, "a number is negative, too large or cut"
+end
+
+-- Call `visit(field, start, stop)` for each field of a message: where its bytes stand, or its number where it has none.
+-- Return what is wrong, nil if nothing is.
+local function fields(body, at, stop, budget, visit)
+  while at < stop do
+    budget.left = budget.left - 1
+    if budget.left < 0 then return "it has more than " .. MAX_FIELDS .. " fields" end
+    local tag, value, wrong
+    tag, at = varint(body, at, stop)
+    if not tag then return at end
+    local field, kind = math.floor(tag / 8), tag % 8
+    if kind == 0 then
+      value, wrong = varint(body, at, stop)
+      if value then
+        at = wrong
+      elseif field ~= 3 then -- not a shape's: it may have 10 bytes
+        repeat
+          local byte = at < stop and body:getBytes(at, 1):byte() or 0
+          at = at + 1
+        until byte < 128
+      else
+        return wrong
+      end
+      wrong = visit(field, value, nil)
+    elseif kind == 2 then
+      local length
+      length, at = varint(body, at, stop)
+      if not length then return at end
+      if length > stop - at then return "a field is longer than the message" end
+      wrong = visit(field, at, at + length)
+      at = at + length
+    elseif kind == 1 or kind == 5 then
+      at = at + (kind == 1 and 8 or 4)
+    else
+      return "it has fields of a kind that is not in use"
+    end
+    if wrong then return wrong end
+  end
+  if at > stop then return "it is cut" end
+end
+
+-- Return status, reason and message of what is wrong with a ModelInferRequest, nil if nothing is. Its field 5 are the
+-- input tensors, whose field 3 is the shape.
+local function wrong_message(body, size)
+  if size < 5 then return "400", "protobuf", "the message is cut" end
+  local flag, a, b, c, d = body:getBytes(0, 5):byte(1, 5)
+  if flag ~= 0 then return "415", "compressed", "requests may not be compressed" end
+  if ((a * 256 + b) * 256 + c) * 256 + d ~= size - 5 then
+    return "400", "protobuf", "the message has another length than it says"
+  end
+  local budget, reason = { left = MAX_FIELDS }, "protobuf"
+  local wrong = fields(body, 5, size, budget, function(field, start, stop)
+    if field ~= 5 or not stop then return end
+    local values, dims = 1, 0
+    local function dim(value)
+      dims = dims + 1
+      values = values * value
+      reason = "shape"
+      if dims > MAX_DIMS then return "a shape has more than " .. MAX_DIMS .. " axes" end
+    end
+    return fields(body, start, stop, budget, function(inner, at, till)
+      if inner ~= 3 then return end
+      if not till then return dim(at) or wrong_count(values, size) end
+      while at < till do
+        local value
+        value, at = varint(body, at, till)
+        local bad = not value and at or dim(value)
+        if bad then return bad end
+      end
+      return wrong_count(values, size)
+    end)
+  end)
+  if wrong then return "400", reason, "the request cannot be read: " .. wrong end
+end
+
 function envoy_on_request(handle)
   handle:headers():remove("x-sifigan-long")
   local path = handle:headers():get(":path")
@@ -104,9 +197,9 @@ function envoy_on_request(handle)
     handle:headers():replace("x-sifigan-long", "yes")
     handle:clearRouteCache()
   end
-  if grpc then return end
+  local look = grpc and function(_, ...) return wrong_message(...) end or wrong_call
   -- Where a script fails, Envoy lets the call pass: so nothing here may fail.
-  local fine, status, reason, message = pcall(wrong_call, handle:headers(), body, size)
+  local fine, status, reason, message = pcall(look, handle:headers(), body, size)
   if not fine then
     handle:logErr(tostring(status))
     status, reason, message = "500", "script", "the request could not be looked at"
@@ -123,6 +216,8 @@ local BETTER = {
   { "Unable to parse", "400", "3" },
   { "Unable to set", "400", "3" },
   { "failed to parse", "400", "3" },
+  { "failed to get request params", "400", "3" },
+  { "the request cannot be read", nil, "3" },
   { "Stub process", "503", "14", AWAY },
   { "shared memory", "503", "14", "the server has no memory left for this call: try again later" },
 }

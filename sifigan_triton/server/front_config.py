@@ -16,6 +16,8 @@ CLOSED = "sifigan.closed"
 """Percentage of the inference calls that are refused: 100 while the server starts, restarts or stops, else 0."""
 LONG_BYTES = 2 * 2**20
 """A call with a larger body is long: 12,000 frames (one minute) of raw features."""
+SHARED_VALUES = 2**28
+"""Most values of a tensor in shared memory, where clients may use that."""
 HEAP_BYTES = 2**30
 """Memory for bodies and answers on their way; near it the front refuses calls, then drops the largest."""
 MAX_CONNECTIONS = 2000
@@ -92,6 +94,7 @@ def front_config(
         _pass({"path": "/metrics"}, "metrics"),
         _pass({"path": "/front/metrics"}, "admin", prefix_rewrite="/stats/prometheus"),
     ]
+    script = _script("nil" if not client_shared_memory else str(SHARED_VALUES))
     local = {"address": "127.0.0.1"}
     addresses = {
         name: {"socket_address": local | {"port_value": port}}
@@ -113,9 +116,9 @@ def front_config(
         },
         "static_resources": {
             "listeners": [
-                _listener("http", host, ports.http, http, limits),
-                _listener("grpc", host, ports.grpc, grpc, limits),
-                _listener("metrics", host, ports.metrics, metrics, limits),
+                _listener("http", host, ports.http, http, limits, script),
+                _listener("grpc", host, ports.grpc, grpc, limits, script),
+                _listener("metrics", host, ports.metrics, metrics, limits, script),
             ],
             "clusters": [
                 _cluster("http", addresses["http"], limits.in_flight),
@@ -157,7 +160,7 @@ def _pass(match: Config, name: str, **route: Any) -> Config:
     return {"match": match, "route": {"cluster": f"{name}-other", "timeout": "30s", **route}}
 
 
-def _listener(name: str, host: str, port: int, routes: Sequence[Config], limits: Limits) -> Config:
+def _listener(name: str, host: str, port: int, routes: Sequence[Config], limits: Limits, script: str) -> Config:
     """Return what listens on a port."""
     rest = {"match": {"prefix": "/"}, "direct_response": {"status": 403, "body": {"inline_string": _CLOSED_TEXT}}}
     manager = {
@@ -176,6 +179,7 @@ def _listener(name: str, host: str, port: int, routes: Sequence[Config], limits:
             "initial_stream_window_size": limits.request_bytes,  # a stream holds back no more than this
             "initial_connection_window_size": limits.request_bytes,
         },
+        "max_request_headers_kb": 7,  # Triton's HTTP bears 8
         "request_headers_timeout": "10s",
         "request_timeout": f"{REQUEST_S}s",
         "stream_idle_timeout": "0s",
@@ -188,7 +192,7 @@ def _listener(name: str, host: str, port: int, routes: Sequence[Config], limits:
                 "name": "envoy.filters.http.lua",
                 "typed_config": {
                     "@type": f"{_TYPES}.filters.http.lua.v3.Lua",
-                    "default_source_code": {"inline_string": _script()},
+                    "default_source_code": {"inline_string": script},
                 },
             },
             {"name": "router", "typed_config": {"@type": f"{_TYPES}.filters.http.router.v3.Router"}},
@@ -207,10 +211,14 @@ TOO_LARGE = "the request is too large"
 _CLOSED_TEXT = "closed: only inference, health, metadata and statistics are open"
 
 
-def _script() -> str:
-    """Return the Lua that looks at each call."""
+def _script(most_values: str) -> str:
+    """Return the Lua that looks at each call; `most_values`: of a tensor in shared memory."""
     text = Path(__file__).with_name("front.lua").read_text(encoding="utf-8")
-    return text.replace("@LONG_BYTES@", str(LONG_BYTES)).replace("@TOO_LARGE@", TOO_LARGE)
+    return (
+        text.replace("@LONG_BYTES@", str(LONG_BYTES))
+        .replace("@TOO_LARGE@", TOO_LARGE)
+        .replace("@MAX_VALUES@", most_values)
+    )
 
 
 def _logs(name: str) -> list[Config]:
@@ -339,11 +347,11 @@ def _cluster(name: str, address: Config, in_flight: int) -> Config:
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
         },
     }
+    options: Config = {"@type": f"{_TYPES}.upstreams.http.v3.HttpProtocolOptions"}
     if name.startswith("grpc"):
-        cluster["typed_extension_protocol_options"] = {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                "@type": f"{_TYPES}.upstreams.http.v3.HttpProtocolOptions",
-                "explicit_http_config": {"http2_protocol_options": {}},
-            }
-        }
+        options["explicit_http_config"] = {"http2_protocol_options": {}}
+    else:  # a connection that Triton closes while a call is on its way would lose it
+        options["explicit_http_config"] = {"http_protocol_options": {}}
+        options["common_http_protocol_options"] = {"max_requests_per_connection": 1}
+    cluster["typed_extension_protocol_options"] = {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options}
     return cluster

@@ -107,6 +107,10 @@ F32, F64 = np.float32, np.float64
         pytest.param(request(f0_factor=np.full(1, -2.0, F32)), "f0_factor is -2, expected a finite", id="negative"),
         pytest.param(request(f0_factor=np.full(1, np.nan, F32)), "f0_factor is nan, expected a finite", id="nan"),
         pytest.param(request(f0_factor=np.ones(2, F32)), "f0_factor has shape [2], expected [1]", id="two-factors"),
+        pytest.param(
+            request(f0_factor=np.ones(1)), "f0_factor has type float64, expected float32", id="f0_factor-type"
+        ),
+        pytest.param(request(seed=np.zeros(1, F32)), "seed has type float32, expected int64", id="seed-type"),
         pytest.param(request(seed=np.array([-1])), "seed is -1, expected an integer of at least 0", id="seed"),
         pytest.param(request(seed=np.zeros(0, int)), "seed has shape [0], expected [1]", id="no-seed"),
     ],

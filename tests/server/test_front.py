@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import grpc as grpc_library
 import numpy as np
 import pytest
 import tritonclient.grpc
@@ -258,6 +259,63 @@ def test_a_wrong_length_of_the_json(opened: House, length: str) -> None:
     assert (status, "is wrong for a body of 13 bytes" in text) == (400, True)
 
 
+def varint(value: int) -> bytes:
+    value %= 2**64
+    parts = []
+    while value > 127:
+        parts.append(value % 128 + 128)
+        value //= 128
+    return bytes([*parts, value])
+
+
+def block(field: int, data: bytes) -> bytes:
+    return varint(field * 8 + 2) + varint(len(data)) + data
+
+
+def message(*shapes: bytes, rest: bytes = b"") -> bytes:
+    """Return a ModelInferRequest with an input of these fields of a shape."""
+    tensor = block(1, b"f0") + block(2, b"FP32") + b"".join(shapes)
+    return block(1, b"waiting") + block(5, tensor) + rest
+
+
+def send_message(house: House, data: bytes) -> grpc_library.StatusCode:
+    with grpc_library.insecure_channel(house.grpc_url) as channel:
+        try:
+            channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")(data, timeout=20.0)
+        except grpc_library.RpcError as error:
+            return error.code()
+    return grpc_library.StatusCode.OK
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        message(block(3, varint(2**62))),
+        message(block(3, varint(-(2**63)))),
+        message(block(3, varint(2**62) + varint(40))),
+        message(block(3, varint(2**31) + varint(2**33))),
+        message(b"\x18" + varint(2**62)),
+        message(b"\x18" + varint(65536), b"\x18" + varint(65536)),
+        message(block(3, varint(65536)), block(3, varint(65536))),
+        message(block(3, varint(1) * 5)),
+        message(b"\x18" + b"\xff" * 3),
+        message(rest=b"\x3a\x7f"),
+        message(rest=b"\x0b"),
+        message(rest=b"\x38\x01" * 5000),
+    ],
+    ids=lambda data: data[20:60].hex(),
+)
+def test_messages_that_would_harm_triton(opened: House, data: bytes) -> None:
+    assert send_message(opened, data) is grpc_library.StatusCode.INVALID_ARGUMENT
+    values = np.array([-1.0, 2.0], np.float32).tobytes()
+    for shape in (block(3, varint(2)), b"\x18\x02"):
+        sound = message(
+            shape, rest=block(7, values) + block(4, block(1, b"timeout") + block(2, b"\x10" + varint(2**63)))
+        )
+        assert send_message(opened, sound) is grpc_library.StatusCode.OK
+    assert opened.triton.exit_status is None
+
+
 def test_json_that_triton_cannot_read_is_the_fault_of_the_caller(opened: House) -> None:
     for body in (
         b"{}",
@@ -272,8 +330,8 @@ def test_where_the_look_itself_fails_nothing_passes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, house: House
 ) -> None:
     """Envoy lets a call pass when a script of its has failed."""
-    broken = front_config._script().replace("local at, depth = 1, 0", "local at, depth = nil + 1, 0")
-    monkeypatch.setattr(front_config, "_script", lambda: broken)
+    broken = front_config._script("nil").replace("local at, depth = 1, 0", "local at, depth = nil + 1, 0")
+    monkeypatch.setattr(front_config, "_script", lambda most_values: broken)
     lease = PortLease("127.0.0.1", {"HTTP": 0, "gRPC": 0, "metrics": 0})
     lease.acquire()
     inner = Ports(*(int(url.rpartition(":")[2]) for url in (house.triton.http_url, house.triton.grpc_url, "x:1")))
