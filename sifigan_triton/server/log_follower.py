@@ -18,8 +18,8 @@ _LONGEST_LINE = 2**20
 class LogFollower:
     """A context manager that copies what is written to some files, in whole lines, from a thread of its own.
 
-    A file may appear later, be replaced, or be shortened: what then was not copied yet of the last 0.1 s is lost.
-    Where the stream does not take more, the copy waits, and nothing else does.
+    A file may appear later or be replaced; what stands in it before is not copied. Where it is shortened, what was
+    written within the last 0.1 s may be lost. Where the stream does not take more, the copy waits, and nothing else does.
     """
 
     def __init__(self, logs: Sequence[Path], stream: BinaryIO) -> None:
@@ -62,6 +62,8 @@ class _Tail:
         self._path = path
         self._file: BinaryIO | None = None
         self._line = b""
+        if self._open() and self._file is not None:  # of an earlier start
+            self._file.seek(0, os.SEEK_END)
 
     def copy(self, stream: BinaryIO, last: bool) -> None:
         """Copy the lines that are complete; the last time all."""
