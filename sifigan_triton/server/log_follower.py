@@ -19,7 +19,7 @@ class LogFollower:
     """A context manager that copies what is written to some files, in whole lines, from a thread of its own.
 
     A file may appear later or be replaced; what stands in it before is not copied. Where it is shortened, what was
-    written within the last 0.1 s may be lost. Where the stream does not take more, the copy waits, and nothing else does.
+    written within the last 0.1 s may be lost. Where the stream does not take more, the copy waits, and nothing else.
     """
 
     def __init__(self, logs: Sequence[Path], stream: BinaryIO) -> None:

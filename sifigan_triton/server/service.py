@@ -246,10 +246,10 @@ class Service:
             self._stop_triton(at_once=True)
 
     def _stop(self) -> None:
-        self._stop_triton()
         if self._front is not None:
-            self._front.stop()
+            self._front.stop()  # first: Triton would wait for the connections that it keeps
         self._front = None
+        self._stop_triton()
         self._ports.release()
 
     def _bound_logs(self) -> None:

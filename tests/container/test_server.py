@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import signal
@@ -15,7 +16,6 @@ import pytest
 
 from sifigan_triton.measure.perf_analyzer import find_binary, perf_environment
 from sifigan_triton.server.triton_wheel import TritonWheel
-from tests.conftest import Deployment
 from tests.container_scripts import DOCKER, ROOT, Image, run
 
 pytestmark = pytest.mark.server
@@ -65,9 +65,9 @@ class Container:
 
 
 @pytest.fixture(scope="module")
-def container(zero_deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
-    """The entry point on the repository of a running deployment."""
-    served = Container(tmp_path_factory.mktemp("container"), zero_deployment.server.model_repository)
+def container(small_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
+    """The entry point on a repository of the demonstration voice."""
+    served = Container(tmp_path_factory.mktemp("container"), small_repository)
     try:
         served.wait_for("ready: ")
         yield served
@@ -83,8 +83,11 @@ def test_healthy(container: Container) -> None:
 
 
 def test_calls_go_through_the_proxy(container: Container) -> None:
-    done = run("curl", "-sS", "-d", '{"inputs":[{"shape":[99999999]}]}', f"{container.url('HTTP')}/v2/models/x/infer")
-    assert "a shape promises more values than the request has bytes" in done.stdout
+    connection = http.client.HTTPConnection(container.url("HTTP"), timeout=10.0)
+    connection.request("POST", "/v2/models/sifigan/infer", '{"inputs":[{"shape":[99999999]}]}')
+    answer = connection.getresponse()
+    assert answer.status == 400
+    assert b"a shape promises more values than the request has bytes" in answer.read()
 
 
 def test_measuring_the_real_server(container: Container, tmp_path: Path) -> None:
@@ -111,6 +114,7 @@ def test_a_dead_model_is_started_again_and_a_stop_is_no_fault(container: Contain
     assert container.health().returncode == 0
     container.process.send_signal(signal.SIGTERM)
     assert container.process.wait(60) == 0
+    assert "Timeout 5: Found 0 model versions that have in-flight" in container.said  # 0: it waited for connections
     assert container.said.count("Started HTTPService at 127.0.0.1:") == 2  # a line of Triton's, of each start
     assert '"reason":"shape"' in container.said  # a line of the proxy's
     assert [path.name for path in container.temporary.iterdir()] == ["sifigan-logs"]
