@@ -293,3 +293,14 @@ def test_stopped_while_it_starts(image: Image, tmp_path: Path) -> None:
     assert process.returncode == 0, said
     assert time.monotonic() - began < 5.0
     assert "stopped: the server was stopped while it started" in said
+
+
+@pytest.mark.usefixtures("repository")
+def test_stopped_while_it_chooses(image: Image, tmp_path: Path) -> None:
+    fake(tmp_path / "bin" / "nvidia-smi", f"touch {tmp_path / 'asked'}; exec sleep 60\n")
+    process = launch(image, tmp_path, SIFIGAN_GPU="yes")
+    while not (tmp_path / "asked").exists():
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=10)
+    assert (process.returncode, said) == (0, "")
