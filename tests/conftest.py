@@ -30,6 +30,7 @@ ROOT = Path(__file__).parent.parent
 DEMO = ROOT / "voices" / "demo"
 BUILT = ROOT / "build" / "tests"
 """Repositories that only tests use; kept between runs, rebuilt when out of date."""
+SMALL = BUILT / "demo-window-128-floor-100"
 
 
 @dataclass(frozen=True)
@@ -81,12 +82,16 @@ def one_builder() -> Iterator[None]:
         yield
 
 
-def _deploy(
-    folder: Path, voice: tuple[Voice, Generator], output: Path, window: int, f0_floor: float
-) -> Iterator[Deployment]:
+def _build(folder: Path, output: Path, window: int, f0_floor: float) -> None:
     engine = ENGINES["openvino-fp32"]
     with one_builder():
         build(BuildOptions(folder, output, (engine,), None, window, f0_floor, max_batch_size=128))
+
+
+def _deploy(
+    folder: Path, voice: tuple[Voice, Generator], output: Path, window: int, f0_floor: float
+) -> Iterator[Deployment]:
+    _build(folder, output, window, f0_floor)
     spec = EngineSpec(*voice, window, f0_floor)
     models = find_servable(output, ("sifigan", "sifigan-tensors")).models
     ports = {"http_port": 0, "grpc_port": 0, "metrics_port": 0}
@@ -101,9 +106,16 @@ def default_deployment(demo_voice: tuple[Voice, Generator]) -> Iterator[Deployme
 
 
 @pytest.fixture(scope="session")
+def small_repository() -> Path:
+    """What `small_deployment` serves, without its server."""
+    _build(DEMO, SMALL, 128, 100.0)
+    return SMALL
+
+
+@pytest.fixture(scope="session")
 def small_deployment(demo_voice: tuple[Voice, Generator]) -> Iterator[Deployment]:
     """The demonstration voice in a build of another shape: window 128, F0 floor 100 Hz."""
-    yield from _deploy(DEMO, demo_voice, BUILT / "demo-window-128-floor-100", 128, 100.0)
+    yield from _deploy(DEMO, demo_voice, SMALL, 128, 100.0)
 
 
 @pytest.fixture(scope="session")

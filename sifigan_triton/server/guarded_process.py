@@ -34,14 +34,14 @@ class GuardedProcess:
         Args:
             command: program and arguments.
             environment: all of its environment variables.
-            log: the file that takes its output, overwritten.
+            log: the file that takes its output, a new one in the place of the last.
             folder: its private folder, which the watchdog removes if this process dies; `stop` leaves it to the owner.
             shm_prefix: how the names of its shared memory regions begin; what is left of them is removed at the end.
 
         """
         self._shm_prefix = shm_prefix
         log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_bytes(b"")
+        log.unlink(missing_ok=True)  # who still reads the last one finds its end there
         with log.open("ab") as output:  # appends, so that a log may be shortened while it is written
             self._process = subprocess.Popen(
                 command,

@@ -54,6 +54,8 @@ class ServiceOptions:
     logs: Path = Path("out")
     """Folder of `triton.log` and `front.log`."""
     client_shared_memory: bool = False
+    published: bool = False
+    """Whether the address is a container's: its host says who reaches it, and so who may register memory."""
     arguments: Sequence[str] = ()
     """Further command line arguments of `tritonserver`."""
 
@@ -80,7 +82,7 @@ class Service:
         self._triton: TritonServer | None = None
         self._watch: Watch | None = None
         self.restarts = 0
-        if options.client_shared_memory and not self._ports.is_local:
+        if options.client_shared_memory and not (options.published or self._ports.is_local):
             raise ServerError(
                 f"client shared memory is for this machine, and the server would listen on {options.host}: whoever may "
                 "register memory can take over the server; leave one of the two out"
@@ -122,6 +124,10 @@ class Service:
                 ready()
                 self._keep_up()
                 self._drain()
+            except ServerError as error:
+                if not self._stopping.is_set():
+                    raise
+                logger.warning("stopped: %s", _one_line(str(error)))
             finally:
                 self._stop()
 
@@ -240,10 +246,10 @@ class Service:
             self._stop_triton(at_once=True)
 
     def _stop(self) -> None:
-        self._stop_triton()
         if self._front is not None:
-            self._front.stop()
+            self._front.stop()  # first: Triton would wait for the connections that it keeps
         self._front = None
+        self._stop_triton()
         self._ports.release()
 
     def _bound_logs(self) -> None:

@@ -1,4 +1,4 @@
-"""A Triton server on this machine, started from the `nvidia-pytriton` wheel on a model repository."""
+"""A Triton server on this machine, started on a model repository: the `nvidia-pytriton` wheel's, or NVIDIA's own."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import http.client
 import logging
 import secrets
 import shutil
+import subprocess
 import tempfile
 import threading
 import time
@@ -18,7 +19,8 @@ from sifigan_triton.repository.servable import ServableError, link_models, with_
 from sifigan_triton.server.guarded_process import GuardedProcess
 from sifigan_triton.server.log import explain
 from sifigan_triton.server.ports import PortLease
-from sifigan_triton.server.triton_wheel import ServerError, TritonWheel
+from sifigan_triton.server.triton_image import TritonFiles, find_triton
+from sifigan_triton.server.triton_wheel import ServerError
 
 __all__ = ["ServerError", "TritonServer"]
 
@@ -31,6 +33,8 @@ CLOSED = ("model-repository", "trace", "logging")
 """Groups of Triton's API that nobody needs who asks for audio: they load code, write files and unload models."""
 SHARED_MEMORY = "shared-memory"
 """The group in which clients register memory: who may register may read and write what other clients registered."""
+LARGEST_HTTP = 2**31 - 1
+"""Bytes of a body that Triton itself takes: the proxy before it says how large a call may be."""
 _POLL_S = 0.1
 
 
@@ -124,7 +128,7 @@ class TritonServer:
             abandoned: set by another thread or a signal when nobody wants the server any more.
 
         Raises:
-            ServerError: if the wheel or the repository is missing, a port is in use, a model does not load (naming the
+            ServerError: if Triton or the repository is missing, a port is in use, a model does not load (naming the
                 model and its error) or the server is not ready in time. Nothing is left running then.
 
         """
@@ -139,12 +143,12 @@ class TritonServer:
                 f"client shared memory is for this machine, and the server would listen on {self.host}: whoever may "
                 "register memory can take over the server; leave one of the two out"
             )
-        wheel = TritonWheel.find()
+        triton = find_triton()
         started = time.monotonic()
         try:
             self._ports.acquire()
             self._directory = Path(tempfile.mkdtemp(prefix="sifigan-triton-"))
-            self._launch(wheel, self._directory)
+            self._launch(triton, self._directory)
             self._wait_until_ready(started, abandoned)
         except BaseException:
             self.stop()
@@ -177,24 +181,40 @@ class TritonServer:
         """Stop the server."""
         self.stop()
 
-    def _launch(self, wheel: TritonWheel, directory: Path) -> None:
+    def _launch(self, triton: TritonFiles, directory: Path) -> None:
         """Start the process."""
         self._log_path = self._asked_log_path or directory / "triton.log"
         self._log_path.parent.mkdir(parents=True, exist_ok=True)
+        environment = triton.environment(directory) | self._variables
         self._process = GuardedProcess(
-            [str(wheel.binary), *self._flags(wheel, directory)],
-            wheel.environment(directory) | self._variables,
+            self._command(triton, directory, environment),
+            environment,
             log=self._log_path,
             folder=directory,
             shm_prefix=self.shm_prefix,
         )
 
-    def _flags(self, wheel: TritonWheel, directory: Path) -> list[str]:
-        """Return the command line arguments of the server."""
-        flags = {
+    def _command(self, triton: TritonFiles, directory: Path, environment: Mapping[str, str]) -> list[str]:
+        """Return the command line of the server."""
+        flags = self._flags(triton, directory) | self._newer_flags(_help(triton.binary, environment))
+        memory = f"--backend-config=python,shm-default-byte-size={SHM_BYTES}"
+        # Our configurations are whole: without looking what may be missing, for which it would start the process of
+        # each Python model twice, the server starts in a third of the time.
+        whole = "--disable-auto-complete-config"
+        return [
+            str(triton.binary),
+            *(f"--{key}={value}" for key, value in flags.items()),
+            memory,
+            whole,
+            *self._arguments,
+        ]
+
+    def _flags(self, triton: TritonFiles, directory: Path) -> dict[str, object]:
+        """Return the command line arguments of the server, as every release knows them."""
+        return {
             "model-repository": self._link(directory / "models"),
-            "backend-directory": wheel.stage_backends(directory),
-            "cache-directory": wheel.caches,
+            "backend-directory": triton.stage_backends(directory),
+            "cache-directory": triton.caches,
             "backend-config": f"python,shm-region-prefix-name={self.shm_prefix}",
             "http-address": self.host,
             "grpc-address": f"[{self.host}]" if ":" in self.host else self.host,
@@ -207,8 +227,13 @@ class TritonServer:
             "model-control-mode": "none",
             **self._closed_doors(),
         }
-        memory = f"--backend-config=python,shm-default-byte-size={SHM_BYTES}"
-        return [*(f"--{key}={value}" for key, value in flags.items()), memory, *self._arguments]
+
+    def _newer_flags(self, known: str) -> dict[str, object]:
+        """Return the arguments that are needed where a server knows them, by what it says of itself."""
+        flags: dict[str, object] = {"http-max-input-size": LARGEST_HTTP}
+        if self._client_shared_memory:
+            flags["allow-client-shm"] = "true"  # off by default as of release 26.04
+        return {flag: value for flag, value in flags.items() if f"--{flag}" in known}
 
     def _link(self, folder: Path) -> Path:
         """Make the folder of links that the server reads: with control mode `none` it loads all that stands there."""
@@ -256,6 +281,12 @@ class TritonServer:
         reasons = explain(self._log_path.read_text(encoding="utf-8", errors="replace"))
         where = f"\nlog: {self._log_path}" if self._asked_log_path else ""
         return ServerError(f"the Triton server on {self.model_repository} {what}: {reasons}{where}")
+
+
+def _help(binary: Path, environment: Mapping[str, str]) -> str:
+    """Return what a server says of its options; its exit status is 1 then."""
+    done = subprocess.run([binary, "--help"], env=environment, capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr
 
 
 def _answers(url: str, path: str) -> bool:

@@ -5,6 +5,7 @@ No container engine is used: the image itself is not built here.
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import json
 import os
@@ -20,9 +21,8 @@ import openvino
 import pytest
 import yaml
 
-from tests.container_scripts import DEFAULTS, DOCKER, ROOT, SCRIPTS, run
+from tests.container_scripts import DEFAULTS, DOCKER, DOCKERFILE, ROOT, SCRIPTS, SERVE_STAGE, Image, copies, run
 
-DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 COMPOSE_TEXT = (ROOT / "compose.yaml").read_text(encoding="utf-8")
 COMPOSE: dict[str, Any] = yaml.safe_load(COMPOSE_TEXT)
 SERVERS = ("serve-cpu", "serve-gpu")
@@ -56,18 +56,12 @@ def test_what_the_image_runs_needs_no_newer_python_than_it_has() -> None:
     staged = ROOT / "sifigan_triton" / "repository" / "adapters"
     adapters = [staged / f"{name}_model.py" for name in ("preprocess", "postprocess")]
     assert all(path.is_file() for path in adapters)
-    copied = [ROOT / path for path in copied_paths(DOCKERFILE.split(" AS serve")[1]) if path.endswith(".py")]
+    copied = [ROOT / path for path, _ in copies(SERVE_STAGE) if "sifigan_triton" in path]
     files = [ROOT / "preprocess", ROOT / "postprocess", *adapters, *copied]
     lint("vermin", "--target=3.10-", "--violations", "--no-tips", *files)
 
 
 # Dockerfile
-
-
-def copied_paths(dockerfile: str = DOCKERFILE) -> list[str]:
-    """Return what a Dockerfile copies from the build context, but for the whole of it."""
-    lines = re.findall(r"^COPY (?!--from)(.*)$", dockerfile, re.MULTILINE)
-    return [source for line in lines for source in line.split()[:-1] if source != "."]
 
 
 def in_context(path: str) -> bool:
@@ -82,7 +76,7 @@ def in_context(path: str) -> bool:
     return kept
 
 
-@pytest.mark.parametrize("path", copied_paths())
+@pytest.mark.parametrize("path", [source for source, _ in copies()])
 def test_copied_file_is_there(path: str) -> None:
     assert (ROOT / path).exists()
     assert in_context(path)
@@ -107,11 +101,31 @@ def test_serving_stage_is_the_last_and_runs_as_the_images_user() -> None:
     assert users == ["1000:1000"]  # a number: Kubernetes cannot tell that a name is not root
 
 
-def test_health_check_is_in_the_image() -> None:
+def test_health_check_is_in_the_image(tmp_path: Path) -> None:
+    """It asks the port that the container was told to listen on."""
+    image = Image(tmp_path)
     (command,) = re.findall(r"^HEALTHCHECK .*\\\n\s+CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)
-    program, path = json.loads(command)
-    assert program == "python3"
-    assert path.removeprefix("/opt/sifigan/") in copied_paths(DOCKERFILE.split(" AS serve")[1])
+    words = [word.replace("/opt/", f"{tmp_path}/") for word in json.loads(command)]
+    for port, asked in ((None, 8000), ("1", 1)):
+        done = run(*words, **image.environment, **({} if port is None else {"HTTP_PORT": port}))
+        assert done.stdout.startswith("unhealthy after ")
+        assert f"localhost:{asked}/" in done.stdout
+
+
+def test_entry_point_is_in_the_image(tmp_path: Path) -> None:
+    (command,) = re.findall(r"^ENTRYPOINT (\[.*\])$", SERVE_STAGE, re.MULTILINE)
+    assert json.loads(command)[1:] == ["python3", *Image.command()[2:]]
+    assert dict(re.findall(r"\b(PYTHONPATH)=(\S+)", SERVE_STAGE)) == {"PYTHONPATH": "/opt/sifigan"}
+
+
+def test_envoy_is_that_of_the_lock() -> None:
+    """What the Dockerfile copies is where the package has it, which the toolchain installs."""
+    packages = Path(importlib.util.find_spec("envoy").origin).parents[4]  # type: ignore[union-attr, arg-type]
+    copied = re.findall(r"^COPY --from=toolchain /opt/venv/(\S+) (\S+)$", SERVE_STAGE, re.MULTILINE)
+    assert [target for _, target in copied] == ["/usr/local/bin/", "/usr/local/share/envoy/"]
+    for source, _ in copied:
+        (file,) = packages.glob(source)
+        assert file.is_file()
 
 
 def test_versions_agree() -> None:
@@ -174,8 +188,16 @@ def test_build_writes_what_the_gpu_serves() -> None:
     started = services("gpu")
     assert started["build"]["volumes"] == ["models:/models"]
     assert started["serve-gpu"]["volumes"] == ["models:/models:ro"]
-    for script in ("build_models.sh", "entrypoint.sh"):
-        assert "/models/repository}" in (DOCKER / script).read_text(encoding="utf-8")
+    assert "/models/repository}" in (DOCKER / "build_models.sh").read_text(encoding="utf-8")
+    assert '"/models/repository"' in (ROOT / "sifigan_triton/server/container.py").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_docker_waits_longer_than_the_server_takes_to_stop(name: str) -> None:
+    """The grace, then 15 s for Triton and 5 s for the proxy."""
+    service = settled(COMPOSE["services"][name], DEFAULTS)
+    assert service["init"] is True
+    assert int(service["stop_grace_period"].removesuffix("s")) > int(service["environment"]["SIFIGAN_GRACE"]) + 20
 
 
 @pytest.mark.parametrize("name", SERVERS)

