@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from sifigan_triton.repository.servable import ServableError, find_servable
 from sifigan_triton.server.front import Front
 from sifigan_triton.server.front_config import Limits, Ports
 from sifigan_triton.server.ports import PortLease
@@ -158,6 +159,8 @@ class Service:
     def _start_triton(self) -> None:
         """Start Triton and wait until its models have made sound."""
         options = self.options
+        if self.restarts and options.models:
+            _check(options.model_repository, options.models)
         self._triton = TritonServer(
             options.model_repository,
             host=INSIDE,
@@ -258,6 +261,14 @@ class Service:
             if log.is_file() and log.stat().st_size > LOG_BYTES:
                 shutil.copyfile(log, log.with_name(f"{log.name}.1"))
                 os.truncate(log, 0)  # its writer appends
+
+
+def _check(repository: Path, models: Sequence[str]) -> None:
+    """Check that what was served before is still what was built."""
+    try:
+        find_servable(repository, models)
+    except ServableError as error:
+        raise ServerError(str(error)) from None
 
 
 def _one_line(text: str) -> str:
