@@ -188,6 +188,7 @@ def test_what_clients_may_know(opened: House, path: str) -> None:
         "/v2/models/waiting/trace/setting",
         "/v2/systemsharedmemory/status",
         "/v2/models/waiting/generate",
+        f"/v2/models/{'a' * 5000}/infer",
         "/v2/models/waiting/infer/../../../repository/index",
         "//v2/logging",
     ],
