@@ -238,8 +238,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         served = Served(args.model_repository, Path(folder))
-        http, grpc = served.start()
-        callers = Callers(http, grpc)
+        callers = Callers(*served.start())
         house = House(served, callers)
         print(HEAD, flush=True)
         try:

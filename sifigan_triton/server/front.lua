@@ -9,6 +9,7 @@ local MAX_DIMS = 4
 local MAX_DIGITS = 10
 local MAX_VALUES = @MAX_VALUES@ -- of a tensor that is no part of the body, as in shared memory; nil: there are none
 local MAX_FIELDS = 2000
+local MAX_PATH = 512 -- Triton drops calls with paths of some thousand bytes
 local OURS = "envoy.filters.http.lua"
 
 local function refuse(handle, status, reason, message)
@@ -183,6 +184,10 @@ end
 function envoy_on_request(handle)
   handle:headers():remove("x-sifigan-long")
   local path = handle:headers():get(":path")
+  if #path > MAX_PATH then
+    refuse(handle, "414", "path", "the path has more than " .. MAX_PATH .. " bytes")
+    return
+  end
   local grpc = path == "/inference.GRPCInferenceService/ModelInfer"
   if not grpc and not path:find("^/v2/models/[^?]*/infer") then return end -- without waiting for its body
 

@@ -34,7 +34,7 @@ _METHODS = (
     "inference.GRPCInferenceService/ModelStatistics",
     "grpc.health.v1.Health/Check",
 )
-_MODEL = "/v2/models/[^/]{1,255}(/versions/[0-9]{1,18})?"  # Triton drops calls with longer paths
+_MODEL = "/v2/models/[^/]+(/versions/[0-9]+)?"
 
 
 @dataclass(frozen=True)
