@@ -91,7 +91,7 @@ def serve(args: argparse.Namespace) -> None:
     """Run the service in the foreground."""
     from sifigan_triton.repository.servable import MAIN, find_servable
     from sifigan_triton.server import tracing
-    from sifigan_triton.server.front_config import Limits, Ports
+    from sifigan_triton.server.front import Limits, Ports
     from sifigan_triton.server.service import Service, ServiceOptions
 
     servable = find_servable(args.model_repository)

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from sifigan_triton.repository.servable import MAIN, Servable, ServableError, find_servable, read_steps
 from sifigan_triton.repository.tensorrt_plan import read_gpus
-from sifigan_triton.server.front_config import Limits, Ports
+from sifigan_triton.server.front import Limits, Ports
 from sifigan_triton.server.service import ServiceOptions
 
 logger = logging.getLogger(__name__)

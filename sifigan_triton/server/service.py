@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sifigan_triton.repository.servable import ServableError, find_servable
-from sifigan_triton.server.front import Front
-from sifigan_triton.server.front_config import Limits, Ports
+from sifigan_triton.server.front import Front, Limits, Ports
 from sifigan_triton.server.ports import PortLease
 from sifigan_triton.server.triton_server import ServerError, TritonServer
 from sifigan_triton.server.watch import Watch

@@ -17,9 +17,8 @@ import pytest
 import tritonclient.grpc
 from tritonclient.utils import InferenceServerException
 
-from sifigan_triton.server import front_config
-from sifigan_triton.server.front import Front
-from sifigan_triton.server.front_config import LONG_BYTES, Limits, Ports
+from sifigan_triton.server.front import Front, config
+from sifigan_triton.server.front.config import LONG_BYTES, Limits, Ports
 from sifigan_triton.server.ports import PortLease
 from sifigan_triton.server.triton_server import ServerError, TritonServer
 from tests.toy_models import write_python_model
@@ -331,8 +330,8 @@ def test_where_the_look_itself_fails_nothing_passes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, house: House
 ) -> None:
     """Envoy lets a call pass when a script of its has failed."""
-    broken = front_config._script("nil").replace("local at, depth = 1, 0", "local at, depth = nil + 1, 0")
-    monkeypatch.setattr(front_config, "_script", lambda most_values: broken)
+    broken = config._script("nil").replace("local at, depth = 1, 0", "local at, depth = nil + 1, 0")
+    monkeypatch.setattr(config, "_script", lambda most_values: broken)
     lease = PortLease("127.0.0.1", {"HTTP": 0, "gRPC": 0, "metrics": 0})
     lease.acquire()
     inner = Ports(*(int(url.rpartition(":")[2]) for url in (house.triton.http_url, house.triton.grpc_url, "x:1")))

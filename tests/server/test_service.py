@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from sifigan_triton.server.front_config import Limits, Ports
+from sifigan_triton.server.front import Limits, Ports
 from sifigan_triton.server.service import Service, ServiceOptions
 from sifigan_triton.server.triton_server import ServerError
 from tests.toy_models import IDENTITY, write_python_model
@@ -26,7 +26,7 @@ CODE = """
 import logging, sys
 from pathlib import Path
 from sifigan_triton.server import service
-from sifigan_triton.server.front_config import Ports
+from sifigan_triton.server.front import Ports
 logging.basicConfig(format="%(levelname)s: %(message)s")
 folder = Path(sys.argv[1])
 service.LOG_BYTES = 20_000

@@ -1,4 +1,4 @@
--- What the front looks at in a call before Triton sees it. Envoy runs this (its HTTP filter "lua"); front_config.py
+-- What the front looks at in a call before Triton sees it. Envoy runs this (its HTTP filter "lua"); config.py
 -- puts the numbers in.
 --
 -- The JSON is not parsed, only scanned: strings, brackets and shapes. Triton's own parser reads it afterwards.

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from urllib.parse import quote
 
-from sifigan_triton.server.front_config import CLOSED, Limits, Ports, front_config
+from sifigan_triton.server.front.config import CLOSED, Limits, Ports, front_config
 from sifigan_triton.server.guarded_process import GuardedProcess
 from sifigan_triton.server.triton_wheel import ServerError
 

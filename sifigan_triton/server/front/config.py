@@ -213,7 +213,7 @@ _CLOSED_TEXT = "closed: only inference, health, metadata and statistics are open
 
 def _script(most_values: str) -> str:
     """Return the Lua that looks at each call; `most_values`: of a tensor in shared memory."""
-    text = Path(__file__).with_name("front.lua").read_text(encoding="utf-8")
+    text = Path(__file__).with_name("inspect.lua").read_text(encoding="utf-8")
     return (
         text.replace("@LONG_BYTES@", str(LONG_BYTES))
         .replace("@TOO_LARGE@", TOO_LARGE)
