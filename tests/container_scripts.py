@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sifigan_triton.server.front import find_envoy
+from sifigan_triton.server.front.envoy import find_envoy
 
 ROOT = Path(__file__).parent.parent
 DOCKER = ROOT / "docker"
