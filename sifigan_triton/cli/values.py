@@ -36,7 +36,7 @@ def in_flight(text: str) -> int:
 
 def request_mb(text: str) -> int:
     """Read the size of the largest request, in MiB."""
-    return _within(text, int, 1, 2047)
+    return _within(text, int, 1, 256)
 
 
 def grace(text: str) -> float:

@@ -75,11 +75,29 @@ class DeadlineConnection(HTTPConnection):
         self._deadline = deadline
         if self.sock is not None:
             self.sock.deadline = deadline
-        self.request(request.method, request.path, request.body, dict(request.headers))
-        response = self.getresponse()
+        early = False
+        try:
+            self.request(request.method, request.path, request.body, dict(request.headers))
+            response = self.getresponse()
+        except (BrokenPipeError, ConnectionResetError) as error:
+            response, early = self._early_answer(error), True
         with response:
             headers = {name.lower(): value for name, value in response.headers.items()}
-            return HttpResponse(response.status, headers, _body(response))
+            answer = HttpResponse(response.status, headers, _body(response))
+        if early:
+            self.close()  # what was left of the request is on its way
+        return answer
+
+    def _early_answer(self, error: OSError) -> http.client.HTTPResponse:
+        """Return the answer of a server that has refused before all of the request was there, or raise the error."""
+        if self.sock is None:
+            raise error
+        response = http.client.HTTPResponse(self.sock)
+        try:
+            response.begin()
+        except (OSError, http.client.HTTPException):
+            raise error from None
+        return response
 
     def connect(self) -> None:
         """Connect to the first of the host's addresses that answers; all of them share the deadline."""

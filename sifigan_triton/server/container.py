@@ -64,7 +64,7 @@ def read_options(environment: Mapping[str, str], arguments: Sequence[str] = ()) 
         ports=Ports(*(settings.whole(name, usual, 0, 65535) for name, usual in ports)),
         limits=Limits(
             settings.whole("SIFIGAN_MAX_IN_FLIGHT", 8, 1, 10_000),
-            settings.whole("SIFIGAN_MAX_REQUEST_MB", 64, 1, 2047) * 2**20,
+            settings.whole("SIFIGAN_MAX_REQUEST_MB", 64, 1, 256) * 2**20,
         ),
         grace_s=settings.number("SIFIGAN_GRACE", 30.0, 0.0, 86400.0),
         logs=Path(tempfile.gettempdir()) / "sifigan-logs",

@@ -34,14 +34,15 @@ class GuardedProcess:
         Args:
             command: program and arguments.
             environment: all of its environment variables.
-            log: the file that takes its output, a new one in the place of the last.
+            log: the file that takes its output, the last one becomes `<name>.1`.
             folder: its private folder, which the watchdog removes if this process dies; `stop` leaves it to the owner.
             shm_prefix: how the names of its shared memory regions begin; what is left of them is removed at the end.
 
         """
         self._shm_prefix = shm_prefix
         log.parent.mkdir(parents=True, exist_ok=True)
-        log.unlink(missing_ok=True)  # who still reads the last one finds its end there
+        if log.is_file():
+            log.replace(log.with_name(f"{log.name}.1"))  # its end may tell why there has to be another start
         with log.open("ab") as output:  # appends, so that a log may be shortened while it is written
             self._process = subprocess.Popen(
                 command,

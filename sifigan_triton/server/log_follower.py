@@ -10,6 +10,8 @@ from types import TracebackType
 from typing import BinaryIO
 
 _POLL_S = 0.1
+_JOIN_S = 5.0
+"""What the end waits for a stream that does not take more."""
 _BLOCK = 2**16
 _LONGEST_LINE = 2**20
 """A line that is longer is copied in parts."""
@@ -39,7 +41,7 @@ class LogFollower:
     ) -> None:
         """Copy what is left."""
         self._closed.set()
-        self._thread.join()
+        self._thread.join(_JOIN_S)
 
     def _follow(self) -> None:
         try:

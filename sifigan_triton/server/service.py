@@ -30,6 +30,8 @@ HEALTHY_S = 300.0
 LOG_BYTES = 64 * 2**20
 """Size at which a log is moved to `<name>.1`, over the one that stood there: callers can make it grow."""
 POLL_S = 0.1
+LOOK_EVERY_S = 10.0
+"""Seconds between two looks at a proxy that lives, and between two starts of one that does not."""
 INSIDE = "127.0.0.1"
 """Where Triton listens: behind the proxy."""
 RESTARTS = "SIFIGAN_RESTARTS"
@@ -81,6 +83,7 @@ class Service:
         self._front: Front | None = None
         self._triton: TritonServer | None = None
         self._watch: Watch | None = None
+        self._look_at = 0.0
         self.restarts = 0
         if options.client_shared_memory and not (options.published or self._ports.is_local):
             raise ServerError(
@@ -135,7 +138,11 @@ class Service:
     def _signals(self) -> Iterator[None]:
         """Take SIGINT and SIGTERM as the wish to stop."""
         numbers = (signal.SIGINT, signal.SIGTERM)
-        previous = {number: signal.signal(number, lambda *_: self._stopping.set()) for number in numbers}
+
+        def stop(*_: object) -> None:  # in a thread: this one may stand inside `wait`, with the event's lock
+            threading.Thread(target=self._stopping.set).start()
+
+        previous = {number: signal.signal(number, stop) for number in numbers}
         try:
             yield
         finally:
@@ -173,7 +180,7 @@ class Service:
             environment={RESTARTS: str(self.restarts)},
         )
         self._triton.start(self._stopping)
-        self._watch = Watch(self._triton, options.probed)
+        self._watch = Watch(self._triton, options.probed, self._stopping)
 
     def _stop_triton(self, at_once: bool = False) -> None:
         if self._watch is not None:
@@ -183,7 +190,8 @@ class Service:
         self._watch = self._triton = None
 
     def _open(self) -> None:
-        if self._front is not None:
+        """Let calls in, if there is something to call."""
+        if self._front is not None and self._watch is not None:
             self._front.open()
 
     def _keep_up(self) -> None:
@@ -208,32 +216,43 @@ class Service:
         logger.warning("Triton is started again%s: %s", when, _one_line(fault))
         began = time.monotonic()
         self.restarts += 1
-        if self._front is not None:
-            self._front.close()
-        self._stop_triton(at_once=True)
-        if self._stopping.wait(pause_s):
-            return
         try:
+            if self._front is not None:
+                self._front.close()
+            self._stop_triton(at_once=True)
+            if self._stopping.wait(pause_s):
+                return
+            self._mend_front()
             self._start_triton()
             self._open()
-        except ServerError as error:
+        except (ServerError, OSError) as error:
             logger.error("Triton did not start again: %s", _one_line(str(error)))
-            self._stop_triton()
+            self._stop_triton(at_once=True)
             return
         logger.warning("Triton serves again after %.1f s", time.monotonic() - began)
 
     def _mend_front(self) -> None:
-        """Start the proxy again if it has died."""
-        if self._front is None or self._front.exit_status is None:
+        """Start the proxy again if it has died, or answers nothing."""
+        now = time.monotonic()
+        if self._front is not None:
+            status = self._front.exit_status
+            if status is None and now < self._look_at:
+                return
+            self._look_at = now + LOOK_EVERY_S
+            if status is None and not (self._front.is_stuck() and self._front.is_stuck()):
+                return
+            what = "it answers nothing" if status is None else f"it ended with status {status}"
+            logger.warning("the proxy is started again: %s", what)
+            self._front.stop(at_once=True)
+            self._front = None
+        elif now < self._look_at:
             return
-        logger.warning("the proxy is started again: it ended with status %d", self._front.exit_status)
-        self._front.stop()
-        self._front = None
+        self._look_at = now + LOOK_EVERY_S
         try:
             self._start_front()
             self._open()
-        except ServerError as error:
-            logger.error("the proxy did not start again: %s", error)
+        except (ServerError, OSError) as error:
+            logger.error("the proxy did not start again: %s", _one_line(str(error)))
 
     def _drain(self) -> None:
         """Refuse new calls, and wait for those in flight as long as the grace allows."""
@@ -241,10 +260,13 @@ class Service:
             return
         self._front.close()
         until = time.monotonic() + self.options.grace_s
-        while (left := self._front.in_flight()) and time.monotonic() < until and self._triton.exit_status is None:
+        while (left := self._front.in_flight() or self._front.unread()) and time.monotonic() < until:
+            if self._triton.exit_status is not None:
+                break
             time.sleep(POLL_S)
         if left:
-            logger.warning("the grace of %g s is over, %d calls in flight are lost", self.options.grace_s, left)
+            calls = self._front.in_flight()
+            logger.warning("the grace of %g s is over, %d calls in flight are lost", self.options.grace_s, calls)
             self._stop_triton(at_once=True)
 
     def _stop(self) -> None:
@@ -257,8 +279,12 @@ class Service:
     def _bound_logs(self) -> None:
         """Move a log aside that has grown: what callers do wrong is written there."""
         for log in (self.options.logs / "triton.log", self.options.logs / "front.log"):
+            try:
+                if log.is_file() and log.stat().st_size > LOG_BYTES:
+                    shutil.copyfile(log, log.with_name(f"{log.name}.1"))
+            except OSError as error:  # as with a full disk, which has even more reason for what comes next
+                logger.warning("%s is emptied, but not kept: %s", log, error)
             if log.is_file() and log.stat().st_size > LOG_BYTES:
-                shutil.copyfile(log, log.with_name(f"{log.name}.1"))
                 os.truncate(log, 0)  # its writer appends
 
 

@@ -278,7 +278,11 @@ class TritonServer:
 
     def _failure(self, what: str) -> ServerError:
         """Return the error that tells what went wrong and what the log says."""
-        reasons = explain(self._log_path.read_text(encoding="utf-8", errors="replace"))
+        try:
+            log = self._log_path.read_text(encoding="utf-8", errors="replace")
+        except OSError:  # somebody has removed it
+            log = ""
+        reasons = explain(log)
         where = f"\nlog: {self._log_path}" if self._asked_log_path else ""
         return ServerError(f"the Triton server on {self.model_repository} {what}: {reasons}{where}")
 

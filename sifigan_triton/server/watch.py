@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from sifigan_triton.server.health import Probe, UnhealthyError, probe
@@ -20,18 +21,20 @@ _STUB = "triton_python_b"  # as far as the kernel keeps a name
 _LOST = "ZXT"
 """States of a process that has ended, or was stopped by a signal: a server that waits for it hangs, then aborts."""
 _AGAIN_S = 1.0
+_POLL_S = 0.05
 _LOOK_EVERY_S = 0.5
 
 
 class Watch:
     """Watches a running server, from the moment on at which it has made sound for the first time."""
 
-    def __init__(self, server: TritonServer, models: Sequence[str]) -> None:
+    def __init__(self, server: TritonServer, models: Sequence[str], abandoned: threading.Event) -> None:
         """Make each model sound, then watch.
 
         Args:
             server: it runs, and is ready by its own account.
             models: ensembles that have to make sound.
+            abandoned: set when nobody wants the server any more.
 
         Raises:
             ServerError: if one does not.
@@ -42,13 +45,24 @@ class Watch:
         self._fault: str | None = None
         self._looked = 0.0
         try:
-            self._expected = [self._probe(model) for model in self._models]
+            self._expected = self._first(abandoned)
         except UnhealthyError as error:
             server.check_alive()
             raise ServerError(f"the server is ready, but makes no sound: {error}") from None
         self._stubs = _stubs(server.pid)
         self._thread = threading.Thread(target=self._ask, name="health", daemon=True)
         self._thread.start()
+
+    def _first(self, abandoned: threading.Event) -> list[Probe]:
+        """Return the first probes, unless that is not worth the time any more."""
+        with ThreadPoolExecutor(1) as pool:
+            made = pool.submit(lambda: [self._probe(model) for model in self._models])
+            while not made.done():
+                if abandoned.is_set():
+                    self._server.stop(at_once=True)  # ends the probe, too
+                    raise ServerError("the server was stopped while it started")
+                time.sleep(_POLL_S)
+            return made.result()
 
     def fault(self) -> str | None:
         """Return why the server has to be started again; None while all is well."""

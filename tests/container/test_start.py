@@ -176,7 +176,7 @@ def test_settings(tmp_path: Path) -> None:
         ("SIFIGAN_GRACE", "nan", "a number from 0 to 86400"),
         ("SIFIGAN_GRACE", "soon", "a number from 0 to 86400"),
         ("SIFIGAN_MAX_IN_FLIGHT", "0", "a number from 1 to 10000"),
-        ("SIFIGAN_MAX_REQUEST_MB", "1.5", "a whole number from 1 to 2047"),
+        ("SIFIGAN_MAX_REQUEST_MB", "1.5", "a whole number from 1 to 256"),
         ("HTTP_PORT", "tcp://10.0.0.1:80", "a number from 0 to 65535"),
         ("SIFIGAN_GPU", "ja", "yes or no"),
         ("SIFIGAN_CLIENT_SHARED_MEMORY", "true", "yes or no"),

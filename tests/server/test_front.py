@@ -17,6 +17,7 @@ import pytest
 import tritonclient.grpc
 from tritonclient.utils import InferenceServerException
 
+from sifigan_triton.client import SifiganClient, SynthesisError
 from sifigan_triton.server.front import Front, config
 from sifigan_triton.server.front.config import LONG_BYTES, Limits, Ports
 from sifigan_triton.server.ports import PortLease
@@ -146,8 +147,11 @@ def test_it_is_closed_until_it_is_opened(house: House, grpc: tritonclient.grpc.I
         status, text, headers = house.ask(method, path, body)
         assert (status, headers["retry-after"]) == (503, "1")
         assert "the server is starting or stopping: try again (request " in json.loads(text)["error"]
-    with pytest.raises(InferenceServerException, match=r"UNAVAILABLE.*starting or stopping"):
-        infer(grpc, -1)
+    assert house.ask("GET", "/v2/models/waiting/ready")[0] == 503
+    for call in (lambda: infer(grpc, -1), grpc.is_server_ready, lambda: grpc.is_model_ready("waiting")):
+        with pytest.raises(InferenceServerException, match=r"UNAVAILABLE.*starting or stopping"):
+            call()
+    assert grpc.is_server_live()
     house.front.open()
     assert house.ask("GET", "/v2/health/ready")[0] == 200
     house.front.close()
@@ -236,6 +240,8 @@ SHAPES = (
         (b'{"inputs":[{"shape" : [1],"shape"\n:[99999999]}]}', "shape"),
         (b'{"a":"[[[[[[[[[[","inputs":[{"shape":[99999999]}]}', "shape"),
         (b'{"inputs":[{"name":"f0","datatype":"FP32","sh\\u0061pe":[4611686018427387904],"data":[]}]}', "json_escape"),
+        (b'{"inputs":[{"shape":[1' + b" " * 20_000 + b"x]}]}", "shape"),
+        (b"{" + b"[]," * 300_000, "json_size"),
         (b"[" * 100_000, "json_depth"),
         (b'{"a":' * 100_000, "json_depth"),
         (b'{"inputs', "json_malformed"),
@@ -302,6 +308,10 @@ def send_message(house: House, data: bytes) -> grpc_library.StatusCode:
         message(rest=b"\x3a\x7f"),
         message(rest=b"\x0b"),
         message(rest=b"\x38\x01" * 5000),
+        message(rest=b"\x38" + b"\xff" * 100_000),
+        message(rest=b"\xaa\x80\x80\x80\x10" + block(3, varint(2**62))[:0] + varint(20) + block(1, b"f0") * 5),
+        message(b"\x9a\x80\x80\x80\x10\x09" + varint(2**62)),
+        message(rest=b"\x02\x01a"),
     ],
     ids=lambda data: data[20:60].hex(),
 )
@@ -330,7 +340,9 @@ def test_where_the_look_itself_fails_nothing_passes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, house: House
 ) -> None:
     """Envoy lets a call pass when a script of its has failed."""
-    broken = config._script("nil").replace("local at, depth = 1, 0", "local at, depth = nil + 1, 0")
+    broken = config._script("nil").replace(
+        "local at, depth, tokens = 1, 0, 0", "local at, depth, tokens = nil + 1, 0, 0"
+    )
     monkeypatch.setattr(config, "_script", lambda most_values: broken)
     lease = PortLease("127.0.0.1", {"HTTP": 0, "gRPC": 0, "metrics": 0})
     lease.acquire()
@@ -361,6 +373,25 @@ def test_large_and_packed_requests(opened: House, grpc: tritonclient.grpc.Infere
         assert b" 413 " in sender.recv(100)
 
 
+def test_our_client_is_told_that_a_request_is_too_large(opened: House) -> None:
+    """Also while it still sends."""
+    f0, mcep, bap = np.ones(400_000), np.zeros((400_000, 40)), np.zeros((400_000, 3))
+    for url in (opened.http_url, f"grpc://{opened.grpc_url}"):
+        with SifiganClient(url, "waiting", retries=0) as client:
+            for _ in range(2):
+                with pytest.raises(SynthesisError, match="too large"):
+                    client.synthesize(f0, mcep, bap)
+
+
+def test_no_other_call_has_a_large_body(opened: House) -> None:
+    for path in ("/v2/models/waiting", "/v2/health/ready", "/v2"):
+        assert opened.ask("POST", path, b"x" * 100_000)[0] == 413
+        assert opened.ask("POST", path, b"x" * 100, Content_Encoding="gzip")[0] == 415
+    with grpc_library.insecure_channel(opened.grpc_url) as channel, pytest.raises(grpc_library.RpcError) as refused:
+        channel.unary_unary("/inference.GRPCInferenceService/ServerReady")(b"x" * 100_000, timeout=20.0)
+    assert refused.value.code() is grpc_library.StatusCode.RESOURCE_EXHAUSTED
+
+
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
 def test_more_calls_than_it_takes_are_refused_at_once(
     opened: House, grpc: tritonclient.grpc.InferenceServerClient, protocol: str
@@ -379,7 +410,7 @@ def test_more_calls_than_it_takes_are_refused_at_once(
     until(lambda: opened.front.in_flight() == LIMITS.in_flight)
     with pytest.raises(InferenceServerException, match=r"503|UNAVAILABLE") as refused:
         call()
-    assert "as many calls in flight as it takes (4, of them 1 with more than" in str(refused.value)
+    assert "as many calls in flight as it takes (4, and 1 with more than" in str(refused.value)
     assert done == []  # those who were let in are still waiting
     opened.go.touch()
     for thread in waiting:
@@ -415,20 +446,33 @@ def test_idle_and_slow_callers_keep_nobody_out(opened: House) -> None:
 
 
 def test_who_does_not_read_its_answer_keeps_no_place(opened: House) -> None:
+    """A stop waits for it, as long as the grace allows."""
     host, port = opened.http_url.split(":")
+    values = np.random.default_rng(0).uniform(-1.0, -0.5, 190_000).astype(np.float32)
+    tensor = {
+        "name": "f0",
+        "datatype": "FP32",
+        "shape": [values.size],
+        "parameters": {"binary_data_size": values.nbytes},
+    }
+    header = json.dumps({"inputs": [tensor]}).encode()  # the answer is JSON: 3.8 MB
+    body = header + values.tobytes()
+    head = f"POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
     readers = []
-    for _ in range(2 * LIMITS.in_flight):
-        readers.append(socket.create_connection((host, int(port))))
-        body = features(-1.0, 100_000)
-        readers[-1].sendall(
-            b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (INFER.encode(), len(body)) + body
-        )
+    for _ in range(LIMITS.in_flight + 1):
+        readers.append(socket.socket())
+        readers[-1].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        readers[-1].connect((host, int(port)))
+        readers[-1].sendall(f"{head}Inference-Header-Content-Length: {len(header)}\r\n\r\n".encode() + body)
+        until(lambda: opened.front.in_flight() == 1)
         until(lambda: opened.front.in_flight() == 0)
     try:
+        assert opened.front.unread() > 2**16
         assert opened.ask("POST", INFER, features(-1))[0] == 200
     finally:
         for reader in readers:
             reader.close()
+    until(lambda: opened.front.unread() == 0)
 
 
 def test_each_refusal_leaves_a_line(opened: House) -> None:

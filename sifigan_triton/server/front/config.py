@@ -25,14 +25,15 @@ REQUEST_S = 60
 """Seconds that a caller has to send a call."""
 FLUSH_S = 60
 """Seconds without progress after which a caller who does not read its answer is dropped."""
+STUCK_S = 900
+"""Seconds in which nothing comes of a call, in either direction, after which it ends: far more than any takes."""
 IDLE_S = 600
 """Seconds that a connection may be idle."""
 _TYPES = "type.googleapis.com/envoy.extensions"
-_METHODS = (
-    *(f"inference.GRPCInferenceService/{name}" for name in ("ServerLive", "ServerReady", "ModelReady")),
-    *(f"inference.GRPCInferenceService/{name}" for name in ("ServerMetadata", "ModelMetadata", "ModelConfig")),
-    "inference.GRPCInferenceService/ModelStatistics",
-    "grpc.health.v1.Health/Check",
+_SERVICE = "inference.GRPCInferenceService"
+_READY = (f"{_SERVICE}/ServerReady", f"{_SERVICE}/ModelReady", "grpc.health.v1.Health/Check")
+_METHODS = tuple(
+    f"{_SERVICE}/{name}" for name in ("ServerLive", "ServerMetadata", "ModelMetadata", "ModelConfig", "ModelStatistics")
 )
 _MODEL = "/v2/models/[^/]+(/versions/[0-9]+)?"
 
@@ -48,7 +49,7 @@ class Limits:
 
     @property
     def long_in_flight(self) -> int:
-        """Of them the long ones (`LONG_BYTES`), which have places of their own: they keep no short one out."""
+        """Calls of more than `LONG_BYTES`, which have places of their own beside the others: they keep none out."""
         return max(1, self.in_flight // 4)
 
 
@@ -78,13 +79,13 @@ def front_config(
     http = [
         *_inference({"safe_regex": {"regex": f"{_MODEL}/infer"}}, "http"),
         _pass({"safe_regex": {"regex": "/v2(/|/health/live|/models/stats)?"}}, "http"),
-        _pass({"safe_regex": {"regex": f"{_MODEL}(/|/ready|/config|/stats)?"}}, "http"),
-        _closed({"path": "/v2/health/ready"}),
-        _pass({"path": "/v2/health/ready"}, "http"),
+        _pass({"safe_regex": {"regex": f"{_MODEL}(/|/config|/stats)?"}}, "http"),
+        *_ready({"safe_regex": {"regex": f"/v2/health/ready|{_MODEL}/ready"}}, "http"),
     ]
     grpc = [
         *_inference({"path": "/inference.GRPCInferenceService/ModelInfer"}, "grpc"),
         *(_pass({"path": f"/{method}"}, "grpc") for method in _METHODS),
+        *(route for method in _READY for route in _ready({"path": f"/{method}"}, "grpc")),
     ]
     if client_shared_memory:
         kinds = "/v2/(system|cuda)sharedmemory/.*"
@@ -145,6 +146,11 @@ def _inference(match: Config, protocol: str) -> list[Config]:
     ]
 
 
+def _ready(match: Config, protocol: str) -> list[Config]:
+    """Return the routes of what tells whether calls are let through."""
+    return [_closed(match), _pass(match, protocol)]
+
+
 def _closed(match: Config) -> Config:
     """Return the route that refuses while the server is closed."""
     share = {"default_value": {"numerator": 100}, "runtime_key": CLOSED}
@@ -182,7 +188,7 @@ def _listener(name: str, host: str, port: int, routes: Sequence[Config], limits:
         "max_request_headers_kb": 7,  # Triton's HTTP bears 8
         "request_headers_timeout": "10s",
         "request_timeout": f"{REQUEST_S}s",
-        "stream_idle_timeout": "0s",
+        "stream_idle_timeout": f"{STUCK_S}s",
         "stream_flush_timeout": f"{FLUSH_S}s",
         "access_log": _logs(name),
         "local_reply_config": _local_replies(limits),
@@ -278,8 +284,8 @@ def _local_replies(limits: Limits) -> Config:
     texts: list[tuple[Config | None, str | None]] = [
         (
             full,
-            f"the server has as many calls in flight as it takes ({limits.in_flight}, of them {limits.long_in_flight} "
-            f"with more than {LONG_BYTES:,} bytes): try again later",
+            f"the server has as many calls in flight as it takes ({limits.in_flight}, and {limits.long_in_flight} with "
+            f"more than {LONG_BYTES:,} bytes): try again later",
         ),
         (dead, "the server went away before it answered: try again"),
         (large, f"{TOO_LARGE}, expected at most {limits.request_bytes:,} bytes: ask for less at once"),

@@ -25,6 +25,7 @@ _START_S = 30.0
 _STOP_S = 5.0
 _ADMIN_S = 5.0
 _POLL_S = 0.05
+_REACHED = {"0.0.0.0": "127.0.0.1"}
 
 
 class Front:
@@ -51,6 +52,7 @@ class Front:
         self._folder = Path(tempfile.mkdtemp(prefix="sifigan-front-"))
         self._admin = self._folder / "admin"
         self._log = log
+        self._address = f"{_REACHED.get(host, host)}:{ports.http}" if ":" not in host else f"[{host}]:{ports.http}"
         config = front_config(host, ports, triton, limits, self._admin, client_shared_memory)
         file = self._folder / "envoy.json"
         file.write_text(json.dumps(config), encoding="utf-8")
@@ -87,12 +89,33 @@ class Front:
 
     def in_flight(self) -> int:
         """Return how many inference calls Triton works on."""
-        text = self._ask("GET", "/stats?filter=%5Ecluster%5C.(http%7Cgrpc)(-long)%3F%5C.upstream_rq_active%24")
-        return sum(int(line.rpartition(":")[2]) for line in text.splitlines() if ":" in line)
+        return sum(self._gauges(r"^cluster\.(http|grpc)(-long)?\.upstream_rq_active$"))
 
-    def stop(self) -> None:
+    def unread(self) -> int:
+        """Return how many bytes of answers callers have not read yet."""
+        return sum(self._gauges(r"^http\.(http|grpc)\.downstream_cx_tx_bytes_buffered$"))
+
+    def is_stuck(self) -> bool:
+        """Tell whether it takes connections, but does not answer at all."""
+        connection = http.client.HTTPConnection(self._address, timeout=_ADMIN_S)
+        try:
+            connection.request("GET", "/v2/health/ready")
+            connection.getresponse().read()
+        except TimeoutError:
+            return True
+        except (OSError, http.client.HTTPException):
+            pass  # it says no, which is an answer
+        finally:
+            connection.close()
+        return False
+
+    def _gauges(self, pattern: str) -> list[int]:
+        text = self._ask("GET", f"/stats?filter={quote(pattern, safe='')}")
+        return [int(line.rpartition(":")[2]) for line in text.splitlines() if ":" in line]
+
+    def stop(self, at_once: bool = False) -> None:
         """End it: connections that are open are closed."""
-        self._process.stop(_STOP_S)
+        self._process.stop(0.0 if at_once else _STOP_S)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _set_closed(self, percent: int) -> None:
@@ -115,7 +138,11 @@ class Front:
 
     def _reason(self) -> str:
         """Return the last lines of its log."""
-        lines = [line for line in self._log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+        try:
+            text = self._log.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            return f"its log cannot be read: {error}"
+        lines = [line for line in text.splitlines() if line.strip()]
         return "\n".join(lines[-3:]) or "its log is empty"
 
     def _ask(self, method: str, path: str) -> str:

@@ -9,6 +9,9 @@ local MAX_DIMS = 4
 local MAX_DIGITS = 10
 local MAX_VALUES = @MAX_VALUES@ -- of a tensor that is no part of the body, as in shared memory; nil: there are none
 local MAX_FIELDS = 2000
+local MAX_TOKENS = 500000 -- brackets and strings of a request's JSON: its look must not keep other calls waiting
+local MAX_LIST = 100 -- bytes of a shape
+local MAX_OTHER = 65536 -- bytes of a body that is no inference
 local MAX_PATH = 512 -- Triton drops calls with paths of some thousand bytes
 local OURS = "envoy.filters.http.lua"
 
@@ -27,6 +30,7 @@ end
 
 local function wrong_shape(list, bytes)
   local values, dims = 1, 0
+  if #list > MAX_LIST then return "a shape is written in more than " .. MAX_LIST .. " bytes" end
   for item in (list:sub(2, -2) .. ","):gmatch("%s*(.-)%s*,") do
     dims = dims + 1
     if dims > MAX_DIMS then return "a shape has more than " .. MAX_DIMS .. " axes" end
@@ -46,10 +50,14 @@ local function wrong_json(text, bytes)
   if text:find("\0", 1, true) then
     return "json_malformed", "the JSON of a request holds a byte 0"
   end
-  local at, depth = 1, 0
+  local at, depth, tokens = 1, 0, 0
   while true do
     local found = text:find('["%[%]{}]', at)
     if not found then break end
+    tokens = tokens + 1
+    if tokens > MAX_TOKENS then
+      return "json_size", "the JSON of a request has more than " .. MAX_TOKENS .. " lists and names: send flat lists"
+    end
     local byte = text:byte(found)
     at = found + 1
     if byte == 34 then -- a string: nothing inside it counts
@@ -117,15 +125,15 @@ local function fields(body, at, stop, budget, visit)
     tag, at = varint(body, at, stop)
     if not tag then return at end
     local field, kind = math.floor(tag / 8), tag % 8
+    if field < 1 or tag >= 2 ^ 32 then return "it has a field that cannot be" end -- others would drop the high bits
     if kind == 0 then
       value, wrong = varint(body, at, stop)
       if value then
         at = wrong
       elseif field ~= 3 then -- not a shape's: it may have 10 bytes
-        repeat
-          local byte = at < stop and body:getBytes(at, 1):byte() or 0
-          at = at + 1
-        until byte < 128
+        local last = body:getBytes(at, math.min(10, stop - at)):find("[%z\1-\127]")
+        if not last then return "a number is too long or cut" end
+        at = at + last
       else
         return wrong
       end
@@ -188,8 +196,9 @@ function envoy_on_request(handle)
     refuse(handle, "414", "path", "the path has more than " .. MAX_PATH .. " bytes")
     return
   end
-  local grpc = path == "/inference.GRPCInferenceService/ModelInfer"
-  if not grpc and not path:find("^/v2/models/[^?]*/infer") then return end -- without waiting for its body
+  local name = path:match("^[^?]*")
+  local grpc = name == "/inference.GRPCInferenceService/ModelInfer"
+  if name == "/inference.GRPCInferenceService/ModelStreamInfer" then return end -- closed; its body may never end
 
   local encoding = handle:headers():get("content-encoding") or handle:headers():get("grpc-encoding") or "identity"
   if encoding ~= "identity" then
@@ -198,6 +207,12 @@ function envoy_on_request(handle)
   end
   local body = handle:body() -- waits until all of it is there; the headers have to be asked for anew
   local size = body and body:length() or 0
+  if not grpc and not name:find("^/v2/models/.*/infer$") then
+    if size > MAX_OTHER then
+      refuse(handle, "413", "body", "@TOO_LARGE@, expected at most " .. MAX_OTHER .. " bytes here")
+    end
+    return
+  end
   if size > LONG_BYTES then
     handle:headers():replace("x-sifigan-long", "yes")
     handle:clearRouteCache()
