@@ -1,10 +1,11 @@
 """What callers of `serve` meet while its parts are struck, and how long it takes until it serves again.
 
     python -m benchmarks.faults [--only NAME ...]
+    unshare -m sh -c 'mount -t tmpfs -o size=256m tmpfs /dev/shm && python -m benchmarks.faults --shm'
 
 Two clients ask without a pause all the time: one over HTTP and one over gRPC, with the retries of our client; each
 answer must have the bits of the first one. A third one asks without retries and says what a plain client meets. A
-fault counts as over when three plain calls in a row were answered.
+fault counts as over when three plain calls in a row were answered. Each fault meets a service of its own.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from benchmarks.tracks import shipped
 from sifigan_triton.client import SifiganClient, SynthesisError
 
 SHM = Path("/dev/shm")
+LARGEST_FILLER = 2**30
+SMALL_SHM = "Run: unshare -m sh -c 'mount -t tmpfs -o size=256m tmpfs /dev/shm && python -m benchmarks.faults --shm'"
 STUB, SERVER, FRONT = "triton_python_b", "tritonserver", "envoy"
 HEAD = "| fault | plain calls meet | serves again after s | calls with retries: good, failed | it said |\n"
 HEAD += "| --- | --- | ---: | ---: | --- |"
@@ -104,12 +107,32 @@ class House:
     def full_shm(self, seconds: float) -> Iterator[None]:
         """Leave no room in /dev/shm for a while."""
         free = os.statvfs(SHM).f_bavail * os.statvfs(SHM).f_frsize
+        if free > LARGEST_FILLER:
+            raise SystemExit(f"{SHM} has {free:,} bytes: filling it would take the machine's memory. {SMALL_SHM}")
         filler = SHM / "faults-filler"
         with filler.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, max(free - 4096, 1))
         time.sleep(seconds)
         filler.unlink()
         yield
+
+    @contextlib.contextmanager
+    def long_calls(self, count: int) -> Iterator[None]:
+        """Let long calls come together."""
+        frames = 12000
+        features = np.full(frames, 200.0), np.zeros((frames, 40)), np.zeros((frames, 3))
+
+        def call(url: str) -> None:
+            with SifiganClient(url, timeout_s=300.0) as client, contextlib.suppress(SynthesisError, OSError):
+                client.synthesize(*features)
+
+        urls = (self.callers.http, f"grpc://{self.served.grpc_url}")
+        threads = [threading.Thread(target=call, args=(urls[n % 2],)) for n in range(count)]
+        for thread in threads:
+            thread.start()
+        yield
+        for thread in threads:
+            thread.join()
 
     @contextlib.contextmanager
     def vanishing(self, protocol: str, count: int = 50) -> Iterator[None]:
@@ -165,30 +188,30 @@ class House:
             connection.close()
 
 
-def faults(house: House) -> dict[str, Callable[[], contextlib.AbstractContextManager[None]]]:
-    """Return the faults by name."""
-    kill, stop = signal.SIGKILL, signal.SIGSTOP
-    half = b"POST /v2/models/sifigan/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{"
-    stubs = {
-        f"SIGKILL of Python process {index}": lambda index=index: house.signal(STUB, index, kill) for index in range(4)
-    }
-    return {
-        **stubs,
-        "SIGKILL of Triton": lambda: house.signal(SERVER, 0, kill),
-        "SIGKILL of the proxy": lambda: house.signal(FRONT, 0, kill),
-        "SIGSTOP of a Python process, 10 s": lambda: house.signal(STUB, 1, stop, 10.0),
-        "SIGSTOP of Triton, 10 s": lambda: house.signal(SERVER, 0, stop, 10.0),
-        "SIGSTOP of the proxy, 10 s": lambda: house.signal(FRONT, 0, stop, 10.0),
-        "/dev/shm full for 10 s": lambda: house.full_shm(10.0),
-        "50 HTTP clients killed while they wait": lambda: house.vanishing("http"),
-        "50 gRPC clients killed while they wait": lambda: house.vanishing("grpc"),
-        "500 idle connections": lambda: house.idle(500),
-        "500 that send half a request": lambda: house.idle(500, half),
-        "20 that do not read their answer": lambda: house.slow_readers(20),
-    }
+KILL, STOP = signal.SIGKILL, signal.SIGSTOP
+HALF = b"POST /v2/models/sifigan/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{"
+Fault = Callable[[House], contextlib.AbstractContextManager[None]]
+FAULTS: dict[str, Fault] = {
+    "SIGKILL of Python process 0": lambda house: house.signal(STUB, 0, KILL),
+    "SIGKILL of Python process 1": lambda house: house.signal(STUB, 1, KILL),
+    "SIGKILL of Python process 2": lambda house: house.signal(STUB, 2, KILL),
+    "SIGKILL of Python process 3": lambda house: house.signal(STUB, 3, KILL),
+    "SIGKILL of Triton": lambda house: house.signal(SERVER, 0, KILL),
+    "SIGKILL of the proxy": lambda house: house.signal(FRONT, 0, KILL),
+    "SIGSTOP of a Python process, 10 s": lambda house: house.signal(STUB, 1, STOP, 10.0),
+    "SIGSTOP of Triton, 10 s": lambda house: house.signal(SERVER, 0, STOP, 10.0),
+    "SIGSTOP of the proxy, 10 s": lambda house: house.signal(FRONT, 0, STOP, 10.0),
+    "/dev/shm full for 10 s": lambda house: house.full_shm(10.0),
+    "/dev/shm of 256 MB, 12 calls of a minute at once": lambda house: house.long_calls(12),
+    "50 HTTP clients killed while they wait": lambda house: house.vanishing("http"),
+    "50 gRPC clients killed while they wait": lambda house: house.vanishing("grpc"),
+    "500 idle connections": lambda house: house.idle(500),
+    "500 that send half a request": lambda house: house.idle(500, HALF),
+    "20 that do not read their answer": lambda house: house.slow_readers(20),
+}
 
 
-def strike(house: House, name: str, fault: Callable[[], contextlib.AbstractContextManager[None]]) -> bool:
+def strike(house: House, name: str, fault: Fault) -> bool:
     """Let one fault happen and print its row; tell whether all went well."""
     callers, met, over = house.callers, Counter[str](), threading.Event()
     good, failed, said = callers.good, len(callers.failed), len(house.served.said)
@@ -206,10 +229,11 @@ def strike(house: House, name: str, fault: Callable[[], contextlib.AbstractConte
 
     asker = threading.Thread(target=ask)
     asker.start()
-    with fault():
+    with fault(house):
         time.sleep(2.0)
         in_a_row = 0
-        while in_a_row < 3:
+        until = time.monotonic() + 120.0
+        while in_a_row < 3 and time.monotonic() < until:
             in_a_row = in_a_row + 1 if callers.plain() == "audio" else 0
             time.sleep(0.2)
     over.set()
@@ -230,26 +254,29 @@ def strike(house: House, name: str, fault: Callable[[], contextlib.AbstractConte
     return not lost and "OTHER AUDIO" not in met
 
 
+def run(repository: Path, name: str) -> bool:
+    """Strike a service of its own with one fault; tell whether all went well."""
+    with tempfile.TemporaryDirectory() as folder:
+        served = Served(repository, Path(folder))
+        callers = Callers(*served.start())
+        try:
+            return strike(House(served, callers), name, FAULTS[name])
+        finally:
+            callers.close()
+            served.stop()
+
+
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", default=[], help="faults whose names hold one of these")
+    parser.add_argument("--shm", action="store_true", help="the faults of a small /dev/shm instead of the others")
     parser.add_argument("--model-repository", type=Path, default=Path("model_repository"))
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        served = Served(args.model_repository, Path(folder))
-        callers = Callers(*served.start())
-        house = House(served, callers)
-        print(HEAD, flush=True)
-        try:
-            fine = [
-                strike(house, name, fault)
-                for name, fault in faults(house).items()
-                if not args.only or any(word in name for word in args.only)
-            ]
-        finally:
-            callers.close()
-            served.stop()
+    print(HEAD, flush=True)
+    wanted = [name for name in FAULTS if ("/dev/shm" in name) == args.shm]
+    names = [name for name in wanted if not args.only or any(word in name for word in args.only)]
+    fine = [run(args.model_repository, name) for name in names]
     if not all(fine):
         sys.exit("calls were lost")
 
