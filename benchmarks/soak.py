@@ -9,7 +9,7 @@ has a deadline that it cannot meet. Every 15 s the memory (PSS), the files in /d
 of the service and all its processes are read, and at the end the first and the last third (after a warm-up) are
 compared. Exits with 1 if a good request failed, the hashes differ, or anything has grown by more than 5 %.
 
-`--leak` is the negative control: a copy of the repository whose `preprocess` keeps 20 kB of every request.
+`--leak` is the negative control: a copy of the repository whose `preprocess` keeps 200 kB of every request.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ALLOWED = 0.05
 SAMPLE_EVERY_S = 15.0
 SAME_EVERY, BAD_EVERY, LATE_EVERY = 10, 20, 40
 CLIENTS = 6
-LEAK = "\n_KEPT = []\n_take = TritonPythonModel._take\n\n\ndef _leak(self, request):\n    _KEPT.append(bytes(20_000))\n"
+LEAK = "\n_KEPT = []\n_take = TritonPythonModel._take\n\n\ndef _leak(self, request):\n    _KEPT.append(bytes(200_000))\n"
 LEAK += "    _take(self, request)\n\n\nTritonPythonModel._take = _leak\n"
 
 
