@@ -37,8 +37,18 @@ ALLOWED = 0.05
 SAMPLE_EVERY_S = 15.0
 SAME_EVERY, BAD_EVERY, LATE_EVERY = 10, 20, 40
 CLIENTS = 6
-LEAK = "\n_KEPT = []\n_take = TritonPythonModel._take\n\n\ndef _leak(self, request):\n    _KEPT.append(bytes(200_000))\n"
-LEAK += "    _take(self, request)\n\n\nTritonPythonModel._take = _leak\n"
+LEAK = """
+_KEPT = []
+_take = TritonPythonModel._take
+
+
+def _leak(self, request):
+    _KEPT.append(bytes(200_000))
+    _take(self, request)
+
+
+TritonPythonModel._take = _leak
+"""
 
 
 @dataclass
