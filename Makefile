@@ -87,7 +87,7 @@ bench: build ## Measure ensembles beside their bare engines over lengths, loads 
 study: $(VENV)/.installed $(FULL_SIZE)/voice.json ## Repeat the performance study with every engine of this machine, full size: docs/notes/performance.md
 	$(BIN)/python -m benchmarks.study --voice $(FULL_SIZE) $(STUDY_ARGS)
 
-test: $(VENV)/.installed ## Run all tests, those against a real Triton server included (some 11 minutes on 2 cores)
+test: $(VENV)/.installed ## Run all tests, those against a real Triton server included (some 17 minutes on 2 cores)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(TEST_ARGS)
 
 test-fast: $(VENV)/.installed ## Run the tests that need no server, but for a few slow ones (under two minutes on 2 cores)
