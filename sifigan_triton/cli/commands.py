@@ -87,9 +87,16 @@ def build(args: argparse.Namespace) -> None:
     run(args)
 
 
+def voices(args: argparse.Namespace) -> None:
+    """List the voices of a repository, or remove one."""
+    from sifigan_triton.cli.voices import run
+
+    run(args)
+
+
 def serve(args: argparse.Namespace) -> None:
     """Run the service in the foreground."""
-    from sifigan_triton.repository.servable import MAIN, find_servable
+    from sifigan_triton.repository.servable import find_servable
     from sifigan_triton.server import tracing
     from sifigan_triton.server.front import Limits, Ports
     from sifigan_triton.server.service import Service, ServiceOptions
@@ -102,7 +109,7 @@ def serve(args: argparse.Namespace) -> None:
     options = ServiceOptions(
         servable.repository,
         servable.models,
-        probed=(MAIN,),
+        probed=servable.voices,
         host=args.host,
         ports=Ports(args.http_port, args.grpc_port, args.metrics_port),
         limits=Limits(args.max_in_flight, args.max_request_mb * 2**20),
@@ -142,6 +149,7 @@ def analyze(args: argparse.Namespace) -> None:
 def synthesize(args: argparse.Namespace) -> None:
     """Synthesise a feature file, or a recording (`resynthesize`), on a running server."""
     from sifigan_triton.cli.demo import synthesize_to_files
+    from sifigan_triton.cli.voices import telling_voices
     from sifigan_triton.client import SifiganClient
     from sifigan_triton.features.analysis import analyze_recording
     from sifigan_triton.features.audio import audio_format
@@ -159,7 +167,8 @@ def synthesize(args: argparse.Namespace) -> None:
         features = analyze_recording(args.input, _voice(args))
     with SifiganClient(args.url, args.model, args.timeout, retries=0) as client:
         title = f"{args.input.name}, f0_factor {args.f0_factor:g}"
-        synthesize_to_files(client, features, args.f0_factor, args.output, args.plot, title, args.seed, args.repair)
+        with telling_voices(client):
+            synthesize_to_files(client, features, args.f0_factor, args.output, args.plot, title, args.seed, args.repair)
     done(f"{args.output}: {features.seconds:.2f} s")
 
 
@@ -183,7 +192,8 @@ def demo(args: argparse.Namespace) -> None:
     """Synthesise a recording at two pitches on a server of its own."""
     from sifigan_triton.cli.demo import format_rows, run_demo
     from sifigan_triton.client import SifiganClient
-    from sifigan_triton.repository.servable import MAIN, find_servable
+    from sifigan_triton.repository.servable import find_servable
+    from sifigan_triton.repository.voice_names import MAIN
 
     servable = find_servable(args.model_repository, [MAIN])
     voice = Voice.load(servable.first_step() / "voice.json")
