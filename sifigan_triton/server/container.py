@@ -70,6 +70,7 @@ def read_options(environment: Mapping[str, str], arguments: Sequence[str] = ()) 
         logs=Path(tempfile.gettempdir()) / "sifigan-logs",
         client_shared_memory=bool(shared),
         arguments=tuple(arguments),
+        again=lambda: read_options(environment, arguments),
     )
 
 
