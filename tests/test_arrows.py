@@ -23,6 +23,7 @@ ARROWS: dict[str, frozenset[str]] = {
     "quality": frozenset({"preprocess", "features"}),
     "repository": frozenset({"preprocess", "postprocess"}),
     "build": frozenset({"preprocess", "postprocess", "network", "voice", "features", "quality", "repository"}),
+    "store": frozenset({"repository"}),
     "server": frozenset({"repository"}),
     "client": frozenset(),
     "measure": frozenset({"preprocess", "features", "repository", "server", "client"}),

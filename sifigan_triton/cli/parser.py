@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sifigan_triton import __version__
-from sifigan_triton.cli import commands, values
+from sifigan_triton.cli import commands, publish, values
 from sifigan_triton.cli.latest import latest_repository
 from sifigan_triton.files import project_file
 from sifigan_triton.repository.engine_kinds import ENGINES
@@ -191,6 +191,16 @@ def _add_server_commands(command: _Command) -> None:
     sub = command("voices", commands.voices, "list the voices of a model repository, or remove one")
     _add_repository(sub)
     sub.add_argument("--remove", metavar="NAME", help="remove the models of this voice, and nothing else")
+
+    sub = command("publish", publish.run_publish, "publish a model repository in an object store")
+    _add_repository(sub)
+    sub.add_argument("address", metavar="s3://BUCKET/PREFIX")
+    sub.add_argument("--no-switch", action="store_true", help="only upload it: servers go on with the current release")
+    sub = command("rollback", publish.run_rollback, "make another release in an object store the current one")
+    sub.add_argument("address", metavar="s3://BUCKET/PREFIX")
+    sub.add_argument("release", nargs="?", help="default: the one before the current one")
+    sub = command("releases", publish.run_releases, "list the releases in an object store")
+    sub.add_argument("address", metavar="s3://BUCKET/PREFIX")
 
     sub = command("serve", commands.serve, "keep a Triton server up, behind a proxy, in the foreground")
     _add_repository(sub)
