@@ -193,7 +193,7 @@ def _add_server_commands(command: _Command) -> None:
     sub.add_argument("--remove", metavar="NAME", help="remove the models of this voice, and nothing else")
 
     sub = command("publish", publish.run_publish, "publish a model repository in an object store")
-    _add_repository(sub)
+    sub.add_argument("model_repository", type=Path, metavar="DIR", help="what `build` wrote")
     sub.add_argument("address", metavar="s3://BUCKET/PREFIX")
     sub.add_argument("--no-switch", action="store_true", help="only upload it: servers go on with the current release")
     sub = command("rollback", publish.run_rollback, "make another release in an object store the current one")
