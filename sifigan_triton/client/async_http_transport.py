@@ -64,7 +64,8 @@ class AsyncHttpTransport:
             async with asyncio.timeout(deadline.left_s):
                 response = await self._exchange(request)
         except TimeoutError:
-            raise self._address.silent(deadline.timeout_s) from None
+            late = await asyncio.to_thread(self._address.silent, deadline.timeout_s)
+            raise late from None
         except (OSError, HTTPException, UnicodeError) as error:  # UnicodeError: a host that cannot be one
             failure = await asyncio.to_thread(http_messages.no_answer, self._address, error)
             raise failure from None

@@ -135,7 +135,7 @@ def in_background(call: Callable[[], object], count: int) -> list[threading.Thre
 
 
 def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20.0
+    end = time.monotonic() + 60.0
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)
