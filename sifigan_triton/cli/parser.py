@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sifigan_triton import __version__
-from sifigan_triton.cli import commands, values
+from sifigan_triton.cli import bulk, commands, plan, values
 from sifigan_triton.cli.latest import latest_repository
 from sifigan_triton.files import project_file
 from sifigan_triton.repository.engine_kinds import ENGINES
@@ -61,6 +61,8 @@ def make_parser(words: Sequence[str]) -> argparse.ArgumentParser:
     _add_audio_commands(command)
     _add_server_commands(command)
     _add_benchmark(command)
+    plan.add_options(command("plan", plan.run, "say how many servers a traffic needs, by a simulation of them"))
+    bulk.add_options(command("bulk", bulk.run, "turn a folder of features or recordings into audio, with many workers"))
     return parser
 
 
