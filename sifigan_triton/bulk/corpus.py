@@ -8,7 +8,7 @@ import re
 import struct
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,13 +27,9 @@ class Item:
     """A file to make."""
 
     source: Path
-    """Features or a recording."""
     target: Path
-
-    @property
-    def is_recording(self) -> bool:
-        """Whether the source has to be analysed."""
-        return self.source.suffix.lower() in RECORDINGS
+    is_recording: bool
+    """Whether the source has to be analysed; else it holds features."""
 
 
 def find_items(folder: Path, output: Path, suffix: str) -> list[Item]:
@@ -56,24 +52,27 @@ def find_items(folder: Path, output: Path, suffix: str) -> list[Item]:
     found = sorted(path for path in _files(folder) if path.suffix.lower() in FEATURES + RECORDINGS)
     if not found:
         raise ValueError(f"{folder} holds no files that end in {', '.join(FEATURES + RECORDINGS)}")
-    items = [Item(path, output / path.relative_to(folder).with_suffix(suffix)) for path in found]
-    check_targets(items)
-    return items
+    return distinct(
+        Item(path, output / path.relative_to(folder).with_suffix(suffix), path.suffix.lower() in RECORDINGS)
+        for path in found
+    )
 
 
-def check_targets(items: Sequence[Item]) -> None:
-    """Check that no two files are to be made under one name.
+def distinct(items: Iterable[Item]) -> list[Item]:
+    """Return files to make, no two of them under one name.
 
     Raises:
         ValueError: naming them.
 
     """
+    listed = list(items)
     by_target: defaultdict[Path, list[Path]] = defaultdict(list)
-    for item in items:
+    for item in listed:
         by_target[item.target].append(item.source)
     for target, sources in by_target.items():
         if len(sources) > 1:
             raise ValueError(f"{' and '.join(map(str, sources))} would both become {target}: rename one")
+    return listed
 
 
 def share(items: Sequence[Item], output: Path, worker: int, workers: int) -> list[Item]:

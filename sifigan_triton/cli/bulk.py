@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import random
 import sys
@@ -64,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     random.shuffle(items)  # a worker that was thought dead and the one in its place seldom do the same file then
     voice = None if args.voice is None else Voice.load(args.voice / "voice.json")
     began = time.monotonic()
-    result = make_files(args, items, Wish(args.f0_factor, args.seed, args.repair, voice))
+    result = make_files(args, items, Wish(args.f0_factor, args.seed, args.repair, voice), args.patience)
     report = args.report or args.output / f"bulk-{worker}-of-{args.workers}.json"
     told = {"worker": worker, "workers": args.workers, "files": len(items), **result.as_dict()}
     told |= {"seconds": round(time.monotonic() - began, 3)}
@@ -74,19 +75,42 @@ def run(args: argparse.Namespace) -> int:
     return 1 if result.fates["failed"] or result.fates["left"] else 0
 
 
-def make_files(args: argparse.Namespace, items: Sequence[Item], wish: Wish) -> Result:
+def make_all(args: argparse.Namespace, voice: Voice | None) -> int:
+    """Make the files of `synthesize` or `resynthesize` with several inputs; returns 1 if not all could be made."""
+    from sifigan_triton.bulk.corpus import Item, distinct
+    from sifigan_triton.bulk.work import Wish
+
+    if args.plot is not None:
+        raise ValueError("--plot draws one file: give one input")
+    if args.output.exists() and not args.output.is_dir():
+        raise ValueError(f"{args.output} is a file: with several inputs -o names the folder of the audio")
+    recordings = args.command == "resynthesize"
+    items = distinct(Item(path, args.output / f"{path.stem}.wav", recordings) for path in args.input)
+    for item in items:
+        if item.target.exists() and item.target.samefile(item.source):
+            raise ValueError(f"{item.source} would be replaced by what is made of it: name another folder")
+    result = make_files(args, items, Wish(args.f0_factor, args.seed, args.repair, voice, replace=True), 0.0)
+    for reason in (*result.errors.values(), *filter(None, [result.stopped])):
+        print(reason, file=sys.stderr)
+    print(f"{args.output}: {result.fates['made']} of {len(items)} files, {result.audio_s:.2f} s")
+    return 0 if result.fates["made"] == len(items) else 1
+
+
+def make_files(args: argparse.Namespace, items: Sequence[Item], wish: Wish, patience_s: float) -> Result:
     """Make files on the server that the options name, with a bar of progress."""
     from tqdm import tqdm
 
     from sifigan_triton.bulk.work import Worker
     from sifigan_triton.client import SifiganClient
 
+    if not args.verbose:  # what is told of each attempt would drown the rest
+        logging.getLogger("sifigan_triton.client.retry").setLevel(logging.WARNING)
     rest_s = 0.1 if sys.stderr.isatty() else 10.0  # a log needs no more
     with (
         tqdm(total=len(items), unit="file", mininterval=rest_s, maxinterval=rest_s, file=sys.stderr) as bar,
         SifiganClient(args.url, args.model, args.timeout) as client,
     ):
-        return Worker(client, wish, args.patience).run(items, args.jobs, bar.update)
+        return Worker(client, wish, patience_s).run(items, args.jobs, bar.update)
 
 
 def _worker(args: argparse.Namespace) -> int:
