@@ -83,7 +83,10 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
         OSError: if a folder cannot be made or the file cannot be written.
 
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(f"{path.parent}: is no folder, expected one to write {path.name} to") from None
     buffer = io.BytesIO()
     yield buffer
     temporary = hidden_beside(path)
