@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +55,7 @@ def test_shares_are_all_of_it_and_stay_when_the_corpus_grows(tmp_path: Path) -> 
     corpus, output = touch(tmp_path / "in", *(f"{k}.npz" for k in range(100))), tmp_path / "out"
     items = find_items(corpus, output, ".wav")
     shares = [share(items, output, worker, 3) for worker in range(3)]
-    assert sorted(sum(shares, []), key=lambda item: item.target) == sorted(items, key=lambda item: item.target)
+    assert sorted(chain(*shares), key=lambda item: item.target) == sorted(items, key=lambda item: item.target)
     assert min(map(len, shares)) > 15
     touch(corpus, *(f"more-{k}.npz" for k in range(50)))
     grown = find_items(corpus, output, ".wav")

@@ -27,7 +27,7 @@ def test_a_file_of_lengths(tmp_path: Path) -> None:
 def test_a_line_that_is_no_length_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "lengths"
     path.write_text(f"1.5\n{line}\n")
-    with pytest.raises(ValueError, match="lengths, line 2: .*expected the length of an utterance in seconds"):
+    with pytest.raises(ValueError, match=r"lengths, line 2: .*expected the length of an utterance in seconds"):
         read_lengths(path)
     path.write_text("")
     with pytest.raises(ValueError, match="is empty"):
