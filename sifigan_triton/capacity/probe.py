@@ -9,6 +9,7 @@ import statistics
 import time
 from collections import defaultdict
 from dataclasses import dataclass
+from http.client import HTTPException
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,8 @@ class Probe:
             cores: cores that it has.
 
         Raises:
-            ServerUnavailableError: if there is none, or no such ensemble.
+            ServerUnavailableError: if there is none, or no such model.
+            ValueError: if the model is no ensemble.
 
         """
         self._url, self._metrics_url, self._model, self._cores = url, metrics_url, model, cores
@@ -162,7 +164,10 @@ class Probe:
 
 def _look(url: str, metrics_url: str, model: str) -> _Constants:
     """Read the constants of an ensemble."""
-    steps = [step["model_name"] for step in _config(url, model)["ensemble_scheduling"]["step"]]
+    scheduling = _config(url, model).get("ensemble_scheduling", {})
+    steps = [step["model_name"] for step in scheduling.get("step", [])]
+    if len(steps) != 3:
+        raise ValueError(f"{model} is no ensemble of three steps, expected one such as sifigan: name it with --model")
     first, engine, last = (_config(url, name) for name in steps)
     made, rates = _parameters(first), _parameters(last)
     window, halo = int(made["window"]), int(made["halo"])
@@ -196,7 +201,7 @@ def _config(url: str, model: str) -> dict[str, Any]:
     try:
         response = connection.exchange(HttpRequest("GET", f"/v2/models/{model}/config"), Deadline(10.0).at)
         config: dict[str, Any] = json.loads(response.body)
-    except (OSError, ValueError) as error:
+    except (OSError, HTTPException, ValueError) as error:
         raise no_answer(address, error) from None
     finally:
         connection.close()

@@ -22,7 +22,7 @@ from tests.conftest import Deployment
 
 pytestmark = pytest.mark.server
 
-FILES = 60
+FILES = 40
 
 
 @pytest.fixture(scope="module")
