@@ -15,18 +15,19 @@ CYCLE = 2**53
 begin, and FP64 holds each of them as a fraction of a cycle."""
 
 
-def frame_phases(cf0: npt.NDArray[np.float64], voice: Voice) -> npt.NDArray[np.int64]:
+def frame_phases(cf0: npt.NDArray[np.float64], sample_rate: int, hop_size: int) -> npt.NDArray[np.int64]:
     """Return how far the sine has come at the beginning of each frame, and behind the last one.
 
     Args:
         cf0: float64 (T,), continuous F0 in Hz, `f0_factor` applied.
-        voice: the voice's constants.
+        sample_rate: the voice's, in Hz.
+        hop_size: the voice's samples a frame.
 
     Returns:
         int64 (T + 1,), in ticks from 0 to below `CYCLE`; the first is 0.
 
     """
-    steps = np.rint(cf0 / voice.sample_rate * voice.hop_size % 1.0 * CYCLE).astype(np.int64)
+    steps = np.rint(cf0 / sample_rate * hop_size % 1.0 * CYCLE).astype(np.int64)
     phases = np.zeros(cf0.size + 1, np.int64)
     np.cumsum(steps, out=phases[1:])  # what overflows wraps around, by whole cycles
     return phases % CYCLE
@@ -54,7 +55,7 @@ def make_excitation(
     """
     hop = voice.hop_size
     step = cf0 / voice.sample_rate  # cycles a sample
-    begin = (frame_phases(cf0, voice)[:-1] + phase) % CYCLE / CYCLE
+    begin = (frame_phases(cf0, voice.sample_rate, hop)[:-1] + phase) % CYCLE / CYCLE
     voiced = bool(cf0.any())
     noise_amp = np.float32(voice.noise_amp if voiced else voice.noise_amp / 3.0)
     excitation = np.empty((cf0.size, hop), np.float32)

@@ -100,7 +100,7 @@ def prepare(
     cf0 = continuous_f0(f0, asked.anchors()) * factor
     features, offsets = normalise(mcep, bap, voice), tap_offsets(cf0, voice)
     check_normalised(features, {"mcep": mcep, "bap": bap}, asked.start)
-    phases = frame_phases(cf0, voice)
+    phases = frame_phases(cf0, voice.sample_rate, voice.hop_size)
     begin = 0 if asked.phase is None else asked.phase - int(phases[asked.first - asked.start])
     next_phase = (begin + int(phases[asked.end - asked.start])) % CYCLE / CYCLE
     excitation = make_excitation(cf0, check_seed(seed), voice, asked.start, begin % CYCLE)

@@ -24,7 +24,7 @@ ARROWS: dict[str, frozenset[str]] = {
     "repository": frozenset({"preprocess", "postprocess"}),
     "build": frozenset({"preprocess", "postprocess", "network", "voice", "features", "quality", "repository"}),
     "server": frozenset({"repository"}),
-    "client": frozenset(),
+    "client": frozenset({"preprocess"}),
     "measure": frozenset({"preprocess", "features", "repository", "server", "client"}),
 }
 """For each room those it may import from, beside itself and the base; the command line may import from all."""
