@@ -62,8 +62,8 @@ class Range:
         """
         if self.voiced is not None:
             return
-        cut = [f"before frame {self.start}"] * (self.start > 0 and f0[0] == 0.0)
-        cut += [f"behind frame {self.stop - 1}"] * (self.stop != self.frames and f0[-1] == 0.0)
+        cut = [f"before frame {self.start}"] * int(self.start > 0 and f0[0] == 0.0)
+        cut += [f"behind frame {self.stop - 1}"] * int(self.stop != self.frames and f0[-1] == 0.0)
         if cut:
             raise RequestError(
                 f"voiced_around missing: the sent frames cut an unvoiced gap that goes on {' and '.join(cut)}, and F0 "

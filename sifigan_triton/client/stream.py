@@ -95,7 +95,7 @@ def ramp(windows: tuple[int, ...], halo: int) -> Iterator[int]:
 
 
 class Ranges:
-    """The requests of one utterance, in order."""
+    """The requests of one utterance."""
 
     def __init__(self, tensors: Tensors) -> None:
         """Take the tensors of a request as `request_tensors` makes them.
@@ -113,32 +113,52 @@ class Ranges:
                 self._features = repair(self._features)
             except RequestError as error:
                 raise FeaturesError(f"{error}") from None
+        f0 = self._features["f0"]
+        self._f0 = np.where((f0 > 0.0) & np.isfinite(f0), f0, np.float32(0.0))  # what is none is the server's to refuse
+        self._voiced = np.flatnonzero(self._f0)
+
+    @property
+    def frames(self) -> int:
+        """Frames of the utterance."""
+        return int(self._f0.size)
 
     def requests(self, served: Served) -> Iterator[tuple[int, Tensors]]:
-        """Yield the first frame of each range and the tensors that ask for it."""
-        f0 = self._features["f0"]
-        f0 = np.where((f0 > 0.0) & np.isfinite(f0), f0, np.float32(0.0))  # what is none is the server's to refuse
-        with np.errstate(all="ignore"):
-            cf0 = continuous_f0(f0) * float(self._options["f0_factor"][0])
-            phases = frame_phases(cf0, served.sample_rate, served.hop_size)
-        voiced = np.flatnonzero(f0)
-        first, sizes = 0, ramp(served.windows, served.halo)
-        while first < f0.size:
-            end = min(first + next(sizes), f0.size)
-            start, stop = max(first - served.halo, 0), min(end + served.halo, f0.size)
-            before, behind = voiced[: np.searchsorted(voiced, start)][-1:], voiced[np.searchsorted(voiced, stop) :][:1]
-            around = [value for at in (before, behind) for value in ((at[0], f0[at[0]]) if at.size else (-1, 0))]
-            yield (
-                first,
-                {
-                    **{name: values[start:stop] for name, values in self._features.items()},
-                    **self._options,
-                    RANGE: np.array([start, first, end, f0.size], np.int64),
-                    PHASE: np.array([phases[first] / CYCLE], np.float64),
-                    VOICED_AROUND: np.array(around, np.float64),
-                },
-            )
+        """Yield the first frame of each range and the tensors that ask for it, in order."""
+        phases, first = self.phases(served), 0
+        for size in ramp(served.windows, served.halo):
+            end = min(first + size, self.frames)
+            sent = max(first - served.halo, 0), min(end + served.halo, self.frames)
+            yield first, self.request((first, end), sent, phases[first])
             first = end
+            if first == self.frames:
+                return
+
+    def phases(self, served: Served) -> npt.NDArray[np.float64]:
+        """Return the sine's phase at the beginning of each frame, and behind the last: float64 (T + 1,), in cycles."""
+        with np.errstate(all="ignore"):
+            cf0 = continuous_f0(self._f0) * float(self._options["f0_factor"][0])
+            return frame_phases(cf0, served.sample_rate, served.hop_size) / CYCLE
+
+    def request(self, wanted: tuple[int, int], sent: tuple[int, int], phase: float) -> Tensors:
+        """Return the tensors that ask for the frames [first, end) and bring the frames [start, stop).
+
+        Args:
+            wanted: first and end.
+            sent: start and stop.
+            phase: the sine's phase at the beginning of `first`, in cycles.
+
+        """
+        start, stop = sent
+        before = self._voiced[: np.searchsorted(self._voiced, start)][-1:]
+        behind = self._voiced[np.searchsorted(self._voiced, stop) :][:1]
+        around = [value for at in (before, behind) for value in ((at[0], self._f0[at[0]]) if at.size else (-1, 0))]
+        return {
+            **{name: values[start:stop] for name, values in self._features.items()},
+            **self._options,
+            RANGE: np.array([start, *wanted, self.frames], np.int64),
+            PHASE: np.array([phase], np.float64),
+            VOICED_AROUND: np.array(around, np.float64),
+        }
 
 
 def one_by_one(
