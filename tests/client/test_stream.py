@@ -66,7 +66,7 @@ def test_what_is_served_is_read() -> None:
 )
 def test_a_server_that_does_not_tell(changed: dict[str, str]) -> None:
     parameters = {**PARAMETERS, **changed} if changed else {}
-    with pytest.raises(SynthesisError, match=r"voice-2 does not tell what a stream has to know .* build its repository"):
+    with pytest.raises(SynthesisError, match=r"voice-2 does not tell what a stream has to know .* build its"):
         Served.of("voice-2", parameters)
 
 
