@@ -79,22 +79,14 @@ class Reach:
         return needed
 
     def _tapped(self, span: Span, row: int, rate: int) -> Span:
-        """Return what a pitch-dependent convolution reads for this span: its samples, and their taps at both sides."""
+        """Return what a pitch-dependent convolution reads for this span: its samples, and their taps at both sides.
+
+        What `reflect` reads in place of a tap beyond an end lies between that end and the tap at the other side.
+        """
         frames = np.arange(span[0] // rate, (span[1] - 1) // rate + 1)
         offset = self.offsets[row, np.clip(frames - self.start, 0, self.offsets.shape[1] - 1)].astype(np.int64)
         begin, last = np.maximum(frames * rate, span[0]), np.minimum(frames * rate + rate, span[1]) - 1
-        low, high = int((begin - offset).min()), int((last + offset).max())
-        length = None if self.frames is None else self.frames * rate
-        needed = _union(span, self._within(low, high + 1, rate))
-        if self.voice.pd_indexing == "zero":
-            return needed
-        if low < 0:  # read as |t - o|
-            mirrored = int((offset - begin).max())
-            wraps = length is not None and mirrored >= length
-            needed = _union(needed, self._within(0, length if wraps and length else mirrored + 1, rate))
-        if length is not None and high >= length:  # read as 2 * length - (t + o); one sample more, as its end is mended
-            needed = _union(needed, self._within(0 if high >= 2 * length else 2 * length - high - 1, length, rate))
-        return needed
+        return _union(span, self._within(int((begin - offset).min()), int((last + offset).max()) + 1, rate))
 
 
 def _union(one: Span, other: Span) -> Span:

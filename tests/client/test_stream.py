@@ -209,3 +209,23 @@ def test_a_stream_that_nobody_begins_asks_nothing() -> None:
     asked = Asked()
     one_by_one(asked.requests(), asked.infer).close()
     assert asked.begun == []
+
+
+def test_under_asyncio_what_is_under_way_is_cancelled() -> None:
+    ended: list[str] = []
+
+    async def infer(tensors: Tensors) -> Any:
+        try:
+            await asyncio.sleep(0.0 if tensors["f0"][0] == 0 else 60.0)
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
+        return np.zeros(3, np.float32)
+
+    async def run() -> None:
+        async with aclosing(async_one_by_one(Asked().requests(), infer)) as chunks:
+            await anext(chunks)
+            await asyncio.sleep(0.01)
+
+    asyncio.run(asyncio.wait_for(run(), 10.0))
+    assert ended == ["cancelled"] * IN_FLIGHT
