@@ -24,7 +24,7 @@ ARROWS: dict[str, frozenset[str]] = {
     "repository": frozenset({"preprocess", "postprocess"}),
     "build": frozenset({"preprocess", "postprocess", "network", "voice", "features", "quality", "repository"}),
     "server": frozenset({"repository"}),
-    "client": frozenset(),
+    "client": frozenset({"preprocess"}),
     "bulk": frozenset({"preprocess", "features", "client"}),
     "capacity": frozenset({"features", "repository", "server", "client"}),
     "measure": frozenset({"preprocess", "features", "repository", "server", "client"}),

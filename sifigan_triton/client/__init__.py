@@ -10,9 +10,11 @@ from sifigan_triton.client.errors import (
 )
 from sifigan_triton.client.sifigan_client import SifiganClient
 from sifigan_triton.client.step_statistics import StepStatistics
+from sifigan_triton.client.stream import Chunk
 
 __all__ = [
     "AsyncSifiganClient",
+    "Chunk",
     "FeaturesError",
     "ServerUnavailableError",
     "SharedMemoryError",

@@ -43,6 +43,11 @@ class AsyncHttpTransport:
         """Return Triton's statistics of every model, by model name."""
         return http_messages.statistics_answer(self._address, await self._ask(http_messages.STATISTICS, deadline))
 
+    async def parameters(self, model: str, deadline: Deadline) -> dict[str, str]:
+        """Return the parameters in a model's configuration."""
+        response = await self._ask(http_messages.parameters_request(model), deadline, model)
+        return http_messages.parameters_answer(self._address, response)
+
     async def close(self) -> None:
         """Close the connections."""
         await self._session.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ from sifigan_triton.client.retry import RETRIES, Retries
 from sifigan_triton.client.shared_memory import SharedMemoryKind
 from sifigan_triton.client.shared_requests import SharedRequests
 from sifigan_triton.client.step_statistics import StepStatistics
+from sifigan_triton.client.stream import Chunk, Ranges, Served, one_by_one
 from sifigan_triton.client.transport import Transport
 
 ENSEMBLE = "sifigan"
@@ -71,6 +72,7 @@ class SifiganClient:
         self._shared = None if shared_memory is None else SharedRequests(self._transport, shared_memory, url)
         self._changed = threading.Condition()
         self._under_way, self._closed, self._longest_s = 0, False, timeout_s
+        self._served: Served | None = None
 
     def synthesize(
         self,
@@ -106,7 +108,8 @@ class SifiganClient:
             SharedMemoryError: if client and server cannot share memory, where that was asked for.
 
         """
-        waveform: npt.NDArray[np.float32] = self._infer("waveform", f0, mcep, bap, f0_factor, seed, repair, timeout_s)
+        tensors = request_tensors(f0, mcep, bap, f0_factor, seed, repair)
+        waveform: npt.NDArray[np.float32] = self._infer("waveform", tensors, timeout_s)
         return waveform
 
     def synthesize_pcm16(
@@ -120,8 +123,46 @@ class SifiganClient:
         timeout_s: float | None = None,
     ) -> npt.NDArray[np.int16]:
         """Synthesise like `synthesize`, but let the server round to 16 bits: half the bytes of the answer."""
-        pcm16: npt.NDArray[np.int16] = self._infer("pcm16", f0, mcep, bap, f0_factor, seed, repair, timeout_s)
+        tensors = request_tensors(f0, mcep, bap, f0_factor, seed, repair)
+        pcm16: npt.NDArray[np.int16] = self._infer("pcm16", tensors, timeout_s)
         return pcm16
+
+    def stream(
+        self,
+        f0: npt.ArrayLike,
+        mcep: npt.ArrayLike,
+        bap: npt.ArrayLike,
+        f0_factor: float = 1.0,
+        seed: int = 0,
+        repair: bool = False,
+        timeout_s: float | None = None,
+    ) -> Generator[Chunk, None, None]:
+        """Synthesise one utterance piece by piece: the first sound comes at once, and no length is too long.
+
+        The pieces, joined, are what `synthesize` returns, to rounding, and the same bits each time. They are asked for
+        while the ones before are used, two at a time: who stops taking them stops the work. Nothing is shared by
+        memory. Each piece has its own time-out and retries.
+
+        Args:
+            f0: (T,) in Hz, 0 where unvoiced; all arguments are those of `synthesize`.
+            mcep: (T, coefficients).
+            bap: (T, bands).
+            f0_factor: factor on `f0`.
+            seed: seed of the excitation's noise.
+            repair: whether to replace frames that hold NaN or Inf by the nearest finite ones.
+            timeout_s: longest wait for each piece, in seconds; None: the client's.
+
+        Returns:
+            An iterator of `Chunk`s; `close` it, or let it go, to leave early.
+
+        Raises:
+            FeaturesError: at once, if a shape or data type cannot be right.
+            SynthesisError: where the server refuses a piece, behind the audio before it, and so the other errors of
+                `synthesize`.
+
+        """
+        ranges = Ranges(request_tensors(f0, mcep, bap, f0_factor, seed, repair))
+        return self._stream(ranges, self.timeout_s if timeout_s is None else check_timeout(timeout_s))
 
     def steps(self, metrics_url: str | None = None) -> dict[str, StepStatistics]:
         """Return what each model has done since the server started, by model name.
@@ -180,21 +221,12 @@ class SifiganClient:
                 self._changed.notify_all()
 
     def _infer(
-        self,
-        output: str,
-        f0: npt.ArrayLike,
-        mcep: npt.ArrayLike,
-        bap: npt.ArrayLike,
-        f0_factor: float,
-        seed: int,
-        repair: bool,
-        timeout_s: float | None,
+        self, output: str, tensors: dict[str, npt.NDArray[Any]], timeout_s: float | None, share: bool = True
     ) -> Any:
         deadline = Deadline(self.timeout_s if timeout_s is None else timeout_s)
-        tensors = request_tensors(f0, mcep, bap, f0_factor, seed, repair)
 
         def once() -> Any:
-            if self._shared is not None and all(values.size for values in tensors.values()):
+            if share and self._shared is not None and all(values.size for values in tensors.values()):
                 return self._shared.infer(self.model, tensors, output, deadline)
             return self._transport.infer(self.model, tensors, output, {}, deadline).values  # no regions of 0 bytes
 
@@ -203,6 +235,21 @@ class SifiganClient:
                 return self._ask(once, deadline)
             except SynthesisError as refusal:
                 raise explain_refusal(refusal) from None
+
+    def _stream(self, ranges: Ranges, timeout_s: float) -> Generator[Chunk, None, None]:
+        def ask(tensors: dict[str, npt.NDArray[Any]]) -> Any:
+            return self._infer("waveform", tensors, timeout_s, share=False)
+
+        yield from one_by_one(ranges.requests(self._look(timeout_s)), ask)
+
+    def _look(self, timeout_s: float) -> Served:
+        """Ask once what the served voice and engine are."""
+        if self._served is None:
+            deadline = Deadline(timeout_s)
+            with self._request(deadline):
+                parameters = self._ask(lambda: self._transport.parameters(self.model, deadline), deadline)
+            self._served = Served.of(self.model, parameters)
+        return self._served
 
     def _ask(self, once: Callable[[], T], deadline: Deadline) -> T:
         """Return what a call returns, made again as `retry` says; one that waits for that ends when `close` comes."""
