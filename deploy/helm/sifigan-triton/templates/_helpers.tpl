@@ -75,13 +75,19 @@ A frame has 176 bytes in a request. An eighth on top.
 {{- $longest := min (int64 .longestFrames) (div (mul .requestMiB 1048576) 176) -}}
 {{- $frames := mul 2 (add (mul .inFlight 12000) (mul $long $longest)) -}}
 {{- $bytes := add (mul 4 8 1048576) (mul $frames 2700) -}}
-{{- div (mul $bytes 9) (mul 8 1048576) | add 1 -}}
+{{- div (mul $bytes 9) (mul 8 1048576) | add 1 | mul (include "sifigan-triton.tritons" $) -}}
 {{- end -}}
+{{- end -}}
+
+{{/* How many Tritons a pod may hold at once: with a store the next release is started beside the one that serves. */}}
+{{- define "sifigan-triton.tritons" -}}
+{{ ternary 2 1 (and (eq .Values.repository.from "store") (not .Values.kserve.enabled)) }}
 {{- end -}}
 
 {{/* MiB of the whole container: the server, what stands in /dev/shm, and 1 GiB of bodies in its proxy. */}}
 {{- define "sifigan-triton.memoryMiB" -}}
-{{ add .Values.resources.memoryMiB (include "sifigan-triton.shmMiB" .) 1024 }}
+{{- $server := mul .Values.resources.memoryMiB (include "sifigan-triton.tritons" .) -}}
+{{ add $server (include "sifigan-triton.shmMiB" .) 1024 }}
 {{- end -}}
 
 {{/* Seconds from SIGTERM's announcement to SIGKILL: preStop, the calls in flight, and 20 s to end. */}}
