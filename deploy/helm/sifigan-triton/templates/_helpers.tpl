@@ -65,7 +65,7 @@ seccompProfile:
 {{- end -}}
 
 {{/*
-MiB of /dev/shm, as docs/reference/server.md counts: 8 MiB from the start for each of 4 models, and 2.7 kB a frame for what
+MiB of /dev/shm, as docs/reference/server.md counts: 8 MiB from the start for each of 4 models of a voice, and 2.7 kB a frame for what
 is in flight over each of HTTP and gRPC: so many calls of 12,000 frames, and a quarter, at least one, of the longest.
 A frame has 176 bytes in a request. An eighth on top.
 */}}
@@ -74,7 +74,7 @@ A frame has 176 bytes in a request. An eighth on top.
 {{- $long := max 1 (div .inFlight 4) -}}
 {{- $longest := min (int64 .longestFrames) (div (mul .requestMiB 1048576) 176) -}}
 {{- $frames := mul 2 (add (mul .inFlight 12000) (mul $long $longest)) -}}
-{{- $bytes := add (mul 4 8 1048576) (mul $frames 2700) -}}
+{{- $bytes := add (mul 4 8 1048576 (len $.Values.models | max 1)) (mul $frames 2700) -}}
 {{- div (mul $bytes 9) (mul 8 1048576) | add 1 | mul (include "sifigan-triton.tritons" $) -}}
 {{- end -}}
 {{- end -}}
