@@ -96,7 +96,7 @@ def test_shared_memory_holds_all_that_may_be_in_flight(name: str, settings: Sett
     longest = min(said["longestFrames"], limits.request_bytes // frame)
     frames = 2 * (limits.in_flight * (LONG_BYTES // frame) + limits.long_in_flight * longest)  # HTTP and gRPC
     kind = ENGINES["openvino-fp32"]
-    python_models = [plan for plan in plan_models(settings, "", [kind], kind) if 'backend: "python"' in plan.config]
+    python_models = [plan for plan in plan_models(settings, "", [kind], kind) if plan.config.backend == "python"]
     models = max(1, len(VALUES.get(name, {}).get("models", values()["models"])))
     tritons = 2 if VALUES.get(name, {}).get("repository", {}).get("from") == "store" else 1
     needed = tritons * (models * len(python_models) * SHM_BYTES + frames * SHM_A_FRAME)
