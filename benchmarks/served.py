@@ -20,7 +20,7 @@ class Served:
     def __init__(self, repository: Path, folder: Path, *options: str) -> None:
         """Describe it, with further options; what it says goes to files in `folder`."""
         self._repository, self._folder, self._options = repository, folder, options
-        self.grpc_url = self.metrics_url = ""
+        self.http_url = self.grpc_url = self.metrics_url = ""
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> tuple[str, str]:
@@ -45,7 +45,7 @@ class Served:
         while time.monotonic() < until and self._process.poll() is None:
             text = log.read_bytes()[before:].decode()
             if found := ADDRESSES.search(text):
-                self.grpc_url, self.metrics_url = found[2], found[3]
+                self.http_url, self.grpc_url, self.metrics_url = found[1], found[2], found[3]
                 return found[1], found[2]
             time.sleep(0.1)
         self.stop()

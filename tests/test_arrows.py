@@ -25,6 +25,8 @@ ARROWS: dict[str, frozenset[str]] = {
     "build": frozenset({"preprocess", "postprocess", "network", "voice", "features", "quality", "repository"}),
     "server": frozenset({"repository"}),
     "client": frozenset(),
+    "bulk": frozenset({"preprocess", "features", "client"}),
+    "capacity": frozenset({"features", "repository", "server", "client"}),
     "measure": frozenset({"preprocess", "features", "repository", "server", "client"}),
 }
 """For each room those it may import from, beside itself and the base; the command line may import from all."""

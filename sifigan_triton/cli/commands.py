@@ -139,8 +139,17 @@ def analyze(args: argparse.Namespace) -> None:
     done(f"{args.output}: {features.frames} frames, {features.seconds:.2f} s, {(features.f0 > 0).sum()} voiced")
 
 
-def synthesize(args: argparse.Namespace) -> None:
-    """Synthesise a feature file, or a recording (`resynthesize`), on a running server."""
+def synthesize(args: argparse.Namespace) -> int | None:
+    """Synthesise feature files, or recordings (`resynthesize`), on a running server; returns 1 if some fail."""
+    if len(args.input) > 1 or args.output.is_dir():
+        from sifigan_triton.cli.bulk import make_all
+
+        return make_all(args, _voice(args) if args.command == "resynthesize" else None)
+    _synthesize_one(args, *args.input)
+    return None
+
+
+def _synthesize_one(args: argparse.Namespace, source: Path) -> None:
     from sifigan_triton.cli.demo import synthesize_to_files
     from sifigan_triton.client import SifiganClient
     from sifigan_triton.features.analysis import analyze_recording
@@ -150,15 +159,12 @@ def synthesize(args: argparse.Namespace) -> None:
 
     done = _report_of(args.output)
     audio_format(args.output)  # before the work is done, not after
-    _check_apart(args.input, args.output, args.plot)
+    _check_apart(source, args.output, args.plot)
     if args.plot is not None:
         picture_format(args.plot)
-    if args.command == "synthesize":
-        features = Features.load(args.input)
-    else:
-        features = analyze_recording(args.input, _voice(args))
+    features = Features.load(source) if args.command == "synthesize" else analyze_recording(source, _voice(args))
     with SifiganClient(args.url, args.model, args.timeout, retries=0) as client:
-        title = f"{args.input.name}, f0_factor {args.f0_factor:g}"
+        title = f"{source.name}, f0_factor {args.f0_factor:g}"
         synthesize_to_files(client, features, args.f0_factor, args.output, args.plot, title, args.seed, args.repair)
     done(f"{args.output}: {features.seconds:.2f} s")
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sifigan_triton import __version__
-from sifigan_triton.cli import commands, values
+from sifigan_triton.cli import bulk, commands, plan, values
 from sifigan_triton.cli.latest import latest_repository
 from sifigan_triton.files import project_file
 from sifigan_triton.repository.engine_kinds import ENGINES
@@ -61,6 +61,8 @@ def make_parser(words: Sequence[str]) -> argparse.ArgumentParser:
     _add_audio_commands(command)
     _add_server_commands(command)
     _add_benchmark(command)
+    plan.add_options(command("plan", plan.run, "say how many servers a traffic needs, by a simulation of them"))
+    bulk.add_options(command("bulk", bulk.run, "turn a folder of features or recordings into audio, with many workers"))
     return parser
 
 
@@ -122,12 +124,14 @@ def _add_audio_commands(command: _Command) -> None:
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="F.npz")
     _add_voice(sub)
 
-    sub = command("synthesize", commands.synthesize, "synthesise a feature file on a running server, with one call")
-    sub.add_argument("input", type=Path, metavar="F.npz", help="features, as `analyze` writes them")
+    sub = command("synthesize", commands.synthesize, "synthesise feature files on a running server, each with one call")
+    sub.add_argument("input", type=Path, nargs="+", metavar="F.npz", help="features, as `analyze` writes them")
     _add_synthesis(sub)
 
-    sub = command("resynthesize", commands.synthesize, "analyse a recording and synthesise it on a running server")
-    sub.add_argument("input", type=Path, metavar="IN.wav", help="WAV, FLAC or OGG, any rate and channel count")
+    sub = command("resynthesize", commands.synthesize, "analyse recordings and synthesise them on a running server")
+    sub.add_argument(
+        "input", type=Path, nargs="+", metavar="IN.wav", help="WAV, FLAC or OGG, any rate and channel count"
+    )
     _add_voice(sub)
     _add_synthesis(sub)
 
@@ -172,8 +176,9 @@ def _add_synthesis(sub: argparse.ArgumentParser) -> None:
         type=values.output,
         required=True,
         metavar="OUT.wav",
-        help="16-bit WAV or FLAC to write; - is standard output",
+        help="16-bit WAV or FLAC to write; - is standard output; a folder for several inputs",
     )
+    sub.add_argument("--jobs", type=values.count, default=4, help="of several inputs, files at a time (default: 4)")
     sub.add_argument("--f0-factor", type=float, default=1.0, help="factor on the pitch; 2 is an octave up (default: 1)")
     sub.add_argument("--seed", type=values.seed, default=0, help="seed of the excitation's noise (default: 0)")
     sub.add_argument("--repair", action="store_true", help="let NaN and Inf be replaced by the nearest finite frame")
