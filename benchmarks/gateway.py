@@ -6,16 +6,17 @@ Only addresses and folders differ from what stands in the cluster.
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from helm_python.chart import Chart
 
 from sifigan_triton.server.front.envoy import find_envoy
 from sifigan_triton.server.ports import PortLease
@@ -27,10 +28,29 @@ FOLDERS = ("sifigan-keys", "sifigan-tls")
 
 
 def render(values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the manifests that the chart makes of values."""
-    with Chart.load(CHART) as chart:
-        texts = chart.render(values=dict(values), name="voices", namespace="speech")
-    return [document for text in texts.values() for document in yaml.safe_load_all(text) if document]
+    """Return the manifests that the chart makes of values.
+
+    Raises:
+        ValueError: if it makes none, with Helm's reason.
+
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", _RENDER, str(CHART)], input=json.dumps(values), capture_output=True, text=True
+    )
+    if done.returncode:
+        raise ValueError(done.stderr.strip().rpartition("\n")[2])
+    manifests = [text for name, text in json.loads(done.stdout).items() if not name.endswith(".txt")]
+    return [document for text in manifests for document in yaml.safe_load_all(text) if document]
+
+
+_RENDER = """
+import json, sys
+from helm_python.chart import Chart
+
+with Chart.load(sys.argv[1]) as chart:
+    print(json.dumps(chart.render(values=json.load(sys.stdin), name="voices", namespace="speech")))
+"""
+"""In a process of its own: Helm's Go and OpenVINO in one process end it by a signal."""
 
 
 def manifest(manifests: Sequence[Mapping[str, Any]], kind: str, name: str) -> dict[str, Any]:
