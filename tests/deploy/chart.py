@@ -7,12 +7,13 @@ writes the manifests of each value set into a folder, for linters.
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import helm_python
 import yaml
 
 ROOT = Path(__file__).parent.parent.parent
@@ -23,10 +24,64 @@ VALUES = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path i
 Manifest = dict[str, Any]
 
 
+_HELM = """
+import json, sys
+import helm_python
+
+path, name, namespace = sys.argv[1:]
+for line in sys.stdin:
+    what, values = json.loads(line)
+    try:
+        if what == "lint":
+            said = helm_python.lint(path, values, strict=True, namespace=namespace)
+        else:
+            with helm_python.Chart.load(path) as chart:
+                said = chart.render(values, name=name, namespace=namespace)
+        print(json.dumps([said, ""]), flush=True)
+    except helm_python.HelmError as error:
+        print(json.dumps([None, str(error)]), flush=True)
+"""
+"""In a process of its own, for all tests of one process: Helm's Go and OpenVINO in one process end it by a signal."""
+
+
+class HelmError(ValueError):
+    """What Helm refuses, with its reason."""
+
+
+@cache
+def _helm() -> subprocess.Popen[str]:
+    """Start the process; it ends with this one, which closes its input."""
+    command = [sys.executable, "-c", _HELM, str(CHART), RELEASE, NAMESPACE]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def _ask(what: str, values: dict[str, Any]) -> Any:
+    helm = _helm()
+    assert helm.stdin is not None
+    assert helm.stdout is not None
+    helm.stdin.write(json.dumps([what, values]) + "\n")
+    helm.stdin.flush()
+    said, error = json.loads(helm.stdout.readline())
+    if error:
+        raise HelmError(error)
+    return said
+
+
+def lint(values: dict[str, Any]) -> dict[str, Any]:
+    """Return what `helm lint --strict` finds."""
+    found: dict[str, Any] = _ask("lint", values)
+    return found
+
+
 def render_files(values: dict[str, Any]) -> dict[str, str]:
-    """Render all templates; returns their texts by name."""
-    with helm_python.Chart.load(CHART) as chart:
-        return dict(chart.render(values, name=RELEASE, namespace=NAMESPACE))
+    """Render all templates; returns their texts by name.
+
+    Raises:
+        HelmError: if Helm refuses the values.
+
+    """
+    files: dict[str, str] = _ask("render", values)
+    return files
 
 
 def render(values: dict[str, Any]) -> list[Manifest]:
