@@ -37,9 +37,7 @@ SHM_A_FRAME = 2700
 def settings() -> Settings:
     """The default build of the demonstration voice."""
     defaults = {name: field.default for name, field in BuildOptions.__dataclass_fields__.items()}
-    return EngineSpec(
-        *load_voice(DEMO), defaults["window"], defaults["f0_floor"], defaults["max_batch_size"]
-    ).settings
+    return EngineSpec(*load_voice(DEMO), defaults["window"], defaults["f0_floor"], defaults["max_batch_size"]).settings
 
 
 def values() -> dict[str, Any]:
