@@ -162,8 +162,9 @@ def test_prometheus_reads_each_page_of_each_pod_once() -> None:
 
 
 def leaves(schema: dict[str, Any], values: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Yield the places of objects whose keys are fixed."""
-    if schema.get("additionalProperties") is False:
+    """Yield the places of objects whose keys are fixed: those of which the schema names any."""
+    if "properties" in schema:
+        assert schema.get("additionalProperties") is False, path
         yield path
         assert schema["properties"].keys() == values.keys(), path
         for key, part in schema["properties"].items():
