@@ -14,6 +14,7 @@ from sifigan_triton.files import is_stream
 
 if TYPE_CHECKING:
     from sifigan_triton.repository.servable import Servable
+    from sifigan_triton.server.service import ServiceOptions
     from sifigan_triton.server.triton_server import TritonServer
 
 OPEN_PORTS = """\
@@ -96,17 +97,32 @@ def voices(args: argparse.Namespace) -> None:
 
 def serve(args: argparse.Namespace) -> None:
     """Run the service in the foreground."""
+    from sifigan_triton.server.service import Service
+
+    service = Service(_service_options(args))
+    if not service.is_local:
+        print(OPEN_PORTS)
+
+    def ready() -> None:
+        print(f"serving {args.model_repository}: HTTP {service.http_url}, gRPC {service.grpc_url}, metrics "
+              f"{service.metrics_url}; logs {args.logs}; Ctrl-C stops", flush=True)  # fmt: skip
+
+    service.run(ready)
+
+
+def _service_options(args: argparse.Namespace) -> ServiceOptions:
+    """Look at the repository, and say what of it is left out: at the start, and whenever the service is told to."""
     from sifigan_triton.repository.servable import find_servable
     from sifigan_triton.server import tracing
     from sifigan_triton.server.front import Limits, Ports
-    from sifigan_triton.server.service import Service, ServiceOptions
+    from sifigan_triton.server.service import ServiceOptions
 
     servable = find_servable(args.model_repository)
     for name, reason in sorted(servable.left_out.items()):
-        print(f"left out: {name}: {reason}")
+        print(f"left out: {name}: {reason}", flush=True)
     for note in servable.notes:
         print(f"note: {note}")
-    options = ServiceOptions(
+    return ServiceOptions(
         servable.repository,
         servable.models,
         probed=servable.voices,
@@ -117,16 +133,8 @@ def serve(args: argparse.Namespace) -> None:
         logs=args.logs,
         client_shared_memory=args.client_shared_memory,
         arguments=tracing.flags(args.otlp) if args.otlp else (),
+        again=lambda: _service_options(args),
     )
-    service = Service(options)
-    if not service.is_local:
-        print(OPEN_PORTS)
-
-    def ready() -> None:
-        print(f"serving {args.model_repository}: HTTP {service.http_url}, gRPC {service.grpc_url}, metrics "
-              f"{service.metrics_url}; logs {args.logs}; Ctrl-C stops", flush=True)  # fmt: skip
-
-    service.run(ready)
 
 
 def health(args: argparse.Namespace) -> int:
