@@ -14,6 +14,7 @@ from sifigan_triton.files import is_stream
 
 if TYPE_CHECKING:
     from sifigan_triton.repository.servable import Servable
+    from sifigan_triton.server.service import ServiceOptions
     from sifigan_triton.server.triton_server import TritonServer
 
 OPEN_PORTS = """\
@@ -87,31 +88,18 @@ def build(args: argparse.Namespace) -> None:
     run(args)
 
 
+def voices(args: argparse.Namespace) -> None:
+    """List the voices of a repository, or remove one."""
+    from sifigan_triton.cli.voices import run
+
+    run(args)
+
+
 def serve(args: argparse.Namespace) -> None:
     """Run the service in the foreground."""
-    from sifigan_triton.repository.servable import MAIN, find_servable
-    from sifigan_triton.server import tracing
-    from sifigan_triton.server.front import Limits, Ports
-    from sifigan_triton.server.service import Service, ServiceOptions
+    from sifigan_triton.server.service import Service
 
-    servable = find_servable(args.model_repository)
-    for name, reason in sorted(servable.left_out.items()):
-        print(f"left out: {name}: {reason}")
-    for note in servable.notes:
-        print(f"note: {note}")
-    options = ServiceOptions(
-        servable.repository,
-        servable.models,
-        probed=(MAIN,),
-        host=args.host,
-        ports=Ports(args.http_port, args.grpc_port, args.metrics_port),
-        limits=Limits(args.max_in_flight, args.max_request_mb * 2**20),
-        grace_s=args.grace,
-        logs=args.logs,
-        client_shared_memory=args.client_shared_memory,
-        arguments=tracing.flags(args.otlp) if args.otlp else (),
-    )
-    service = Service(options)
+    service = Service(_service_options(args))
     if not service.is_local:
         print(OPEN_PORTS)
 
@@ -120,6 +108,33 @@ def serve(args: argparse.Namespace) -> None:
               f"{service.metrics_url}; logs {args.logs}; Ctrl-C stops", flush=True)  # fmt: skip
 
     service.run(ready)
+
+
+def _service_options(args: argparse.Namespace) -> ServiceOptions:
+    """Look at the repository, and say what of it is left out: at the start, and whenever the service is told to."""
+    from sifigan_triton.repository.servable import find_servable
+    from sifigan_triton.server import tracing
+    from sifigan_triton.server.front import Limits, Ports
+    from sifigan_triton.server.service import ServiceOptions
+
+    servable = find_servable(args.model_repository)
+    for name, reason in sorted(servable.left_out.items()):
+        print(f"left out: {name}: {reason}", flush=True)
+    for note in servable.notes:
+        print(f"note: {note}")
+    return ServiceOptions(
+        servable.repository,
+        servable.models,
+        probed=servable.voices,
+        host=args.host,
+        ports=Ports(args.http_port, args.grpc_port, args.metrics_port),
+        limits=Limits(args.max_in_flight, args.max_request_mb * 2**20),
+        grace_s=args.grace,
+        logs=args.logs,
+        client_shared_memory=args.client_shared_memory,
+        arguments=tracing.flags(args.otlp) if args.otlp else (),
+        again=lambda: _service_options(args),
+    )
 
 
 def health(args: argparse.Namespace) -> int:
@@ -151,6 +166,7 @@ def synthesize(args: argparse.Namespace) -> int | None:
 
 def _synthesize_one(args: argparse.Namespace, source: Path) -> None:
     from sifigan_triton.cli.demo import synthesize_to_files
+    from sifigan_triton.cli.voices import telling_voices
     from sifigan_triton.client import SifiganClient
     from sifigan_triton.features.analysis import analyze_recording
     from sifigan_triton.features.audio import audio_format
@@ -164,8 +180,9 @@ def _synthesize_one(args: argparse.Namespace, source: Path) -> None:
         picture_format(args.plot)
     features = Features.load(source) if args.command == "synthesize" else analyze_recording(source, _voice(args))
     with SifiganClient(args.url, args.model, args.timeout, retries=0) as client:
-        title = f"{source.name}, f0_factor {args.f0_factor:g}"
-        synthesize_to_files(client, features, args.f0_factor, args.output, args.plot, title, args.seed, args.repair)
+title = f"{source.name}, f0_factor {args.f0_factor:g}"
+        with telling_voices(client):
+            synthesize_to_files(client, features, args.f0_factor, args.output, args.plot, title, args.seed, args.repair)
     done(f"{args.output}: {features.seconds:.2f} s")
 
 
@@ -189,7 +206,8 @@ def demo(args: argparse.Namespace) -> None:
     """Synthesise a recording at two pitches on a server of its own."""
     from sifigan_triton.cli.demo import format_rows, run_demo
     from sifigan_triton.client import SifiganClient
-    from sifigan_triton.repository.servable import MAIN, find_servable
+    from sifigan_triton.repository.servable import find_servable
+    from sifigan_triton.repository.voice_names import MAIN
 
     servable = find_servable(args.model_repository, [MAIN])
     voice = Voice.load(servable.first_step() / "voice.json")

@@ -193,6 +193,10 @@ def _add_synthesis(sub: argparse.ArgumentParser) -> None:
 
 
 def _add_server_commands(command: _Command) -> None:
+    sub = command("voices", commands.voices, "list the voices of a model repository, or remove one")
+    _add_repository(sub)
+    sub.add_argument("--remove", metavar="NAME", help="remove the models of this voice, and nothing else")
+
     sub = command("serve", commands.serve, "keep a Triton server up, behind a proxy, in the foreground")
     _add_repository(sub)
     sub.add_argument(

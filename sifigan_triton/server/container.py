@@ -23,7 +23,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sifigan_triton.repository.servable import MAIN, Servable, ServableError, find_servable, read_steps
+from sifigan_triton.repository.servable import Servable, ServableError, find_servable, read_steps
 from sifigan_triton.repository.tensorrt_plan import read_gpus
 from sifigan_triton.server.front import Limits, Ports
 from sifigan_triton.server.service import ServiceOptions
@@ -70,6 +70,7 @@ def read_options(environment: Mapping[str, str], arguments: Sequence[str] = ()) 
         logs=Path(tempfile.gettempdir()) / "sifigan-logs",
         client_shared_memory=bool(shared),
         arguments=tuple(arguments),
+        again=lambda: read_options(environment, arguments),
     )
 
 
@@ -128,7 +129,5 @@ def _gpu(settings: _Settings) -> bool | None:
 
 
 def _probed(servable: Servable, wanted: Sequence[str]) -> tuple[str, ...]:
-    """Return the ensembles that have to make sound: `sifigan`, or where it is not served those that were asked for."""
-    if MAIN in servable.models:
-        return (MAIN,)
-    return tuple(name for name in wanted if read_steps(servable.repository, name))
+    """Return the ensembles that have to make sound: of each voice one, or without a voice those that were asked for."""
+    return servable.voices or tuple(name for name in wanted if read_steps(servable.repository, name))

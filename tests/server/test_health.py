@@ -76,7 +76,7 @@ class StandIn:
         name, _, what = path.removeprefix("/v2/models/").partition("/")
         if what == "infer":
             self.asked.append((name, body))
-            return REFUSAL if name == "sifigan-tensors" else self.infer(len(self.asked) - 1)
+            return REFUSAL if name.endswith("-tensors") else self.infer(len(self.asked) - 1)
         unknown = (400, {"error": f"Request for unknown model: '{name}' is not found"})
         known = self.configs if what else self.models
         return (200, known[name]) if name in known else unknown
@@ -156,6 +156,24 @@ def test_older_ensemble_is_asked_where_there_is_one(server: StandIn) -> None:
     assert [each.model for each in check(server.address, (), 20.0)] == ["sifigan", "sifigan-tensors"]
     name, body = server.asked[-1]
     assert (name, [tensor["shape"] for tensor in body["inputs"]]) == ("sifigan-tensors", [[1, 43, 1]])
+
+
+def test_every_voice_is_asked(server: StandIn) -> None:
+    """The voices are those that the server's statistics tell: with several, or without one that is called `sifigan`."""
+    names = (
+        "sifigan-a",
+        "sifigan-a-openvino-fp32",
+        "sifigan-a-ensemble-openvino-fp32",
+        "preprocess-a",
+        "postprocess-a",
+    )
+    server.models |= {"sifigan-a": SIFIGAN, "sifigan-b": SIFIGAN, "sifigan-b-tensors": OLDER}
+    server.configs |= {"sifigan-a": CONFIGS["sifigan"], "sifigan-b": CONFIGS["sifigan"], "sifigan-b-tensors": {}}
+    server.models["stats"] = {"model_stats": [{"name": name} for name in ("sifigan", "postprocess", *names)]}
+    assert [each.model for each in check(server.address, (), 20.0)] == ["sifigan", "sifigan-a"]
+    others = ("postprocess-a", "sifigan-a", "postprocess-b", "sifigan-b", "sifigan-b-tensors", "postprocess-c")
+    server.models["stats"] = {"model_stats": [{"name": name} for name in others]}
+    assert [each.model for each in check(server.address, (), 20.0)] == ["sifigan-a", "sifigan-b", "sifigan-b-tensors"]
 
 
 def test_named_ensembles_must_be_there(server: StandIn) -> None:
