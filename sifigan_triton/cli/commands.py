@@ -180,7 +180,7 @@ def _synthesize_one(args: argparse.Namespace, source: Path) -> None:
         picture_format(args.plot)
     features = Features.load(source) if args.command == "synthesize" else analyze_recording(source, _voice(args))
     with SifiganClient(args.url, args.model, args.timeout, retries=0) as client:
-title = f"{source.name}, f0_factor {args.f0_factor:g}"
+        title = f"{source.name}, f0_factor {args.f0_factor:g}"
         with telling_voices(client):
             synthesize_to_files(client, features, args.f0_factor, args.output, args.plot, title, args.seed, args.repair)
     done(f"{args.output}: {features.seconds:.2f} s")
