@@ -118,7 +118,7 @@ Make = Callable[[str], Environment]
 
 
 def without_strangers(metadata: str) -> str:
-    """Leave out what a package asks for and the lock leaves out, such as CUDA's packages; ours may ask for none such."""
+    """Leave out what a package asks for and the lock leaves out, such as CUDA's packages; ours may ask for none."""
     present = {re.sub(r"[-_.]+", "-", each.name).lower() for each in importlib.metadata.distributions()}
     head, _, body = metadata.partition("\n\n")
     lines = [

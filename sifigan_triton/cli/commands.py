@@ -156,7 +156,11 @@ def analyze(args: argparse.Namespace) -> None:
 
 def synthesize(args: argparse.Namespace) -> int | None:
     """Synthesise feature files, or recordings (`resynthesize`), on a running server; returns 1 if some fail."""
+    if args.stream and args.plot is not None:
+        raise ValueError("--plot draws a whole file and --stream has none: leave one of the two out")
     if len(args.input) > 1 or args.output.is_dir():
+        if args.stream:
+            raise ValueError("--stream makes one file: give one input, and the name of a file")
         from sifigan_triton.cli.bulk import make_all
 
         return make_all(args, _voice(args) if args.command == "resynthesize" else None)
@@ -166,8 +170,9 @@ def synthesize(args: argparse.Namespace) -> int | None:
 
 def _synthesize_one(args: argparse.Namespace, source: Path) -> None:
     from sifigan_triton.cli.demo import synthesize_to_files
+    from sifigan_triton.cli.stream import too_long, write_stream
     from sifigan_triton.cli.voices import telling_voices
-    from sifigan_triton.client import SifiganClient
+    from sifigan_triton.client import SifiganClient, SynthesisError
     from sifigan_triton.features.analysis import analyze_recording
     from sifigan_triton.features.audio import audio_format
     from sifigan_triton.features.features import Features
@@ -179,10 +184,20 @@ def _synthesize_one(args: argparse.Namespace, source: Path) -> None:
     if args.plot is not None:
         picture_format(args.plot)
     features = Features.load(source) if args.command == "synthesize" else analyze_recording(source, _voice(args))
-    with SifiganClient(args.url, args.model, args.timeout, retries=0) as client:
+    with SifiganClient(args.url, args.model, args.timeout, retries=0) as client, telling_voices(client):
         title = f"{source.name}, f0_factor {args.f0_factor:g}"
-        with telling_voices(client):
-            synthesize_to_files(client, features, args.f0_factor, args.output, args.plot, title, args.seed, args.repair)
+        if not args.stream:
+            try:
+                synthesize_to_files(
+                    client, features, args.f0_factor, args.output, args.plot, title, args.seed, args.repair
+                )
+            except SynthesisError as refusal:
+                if not too_long(refusal) or args.plot is not None:
+                    raise
+                print(f"{source}: too long for one call ({refusal}); it is streamed", file=sys.stderr)
+                args.stream = True
+        if args.stream:
+            write_stream(client, features, args)
     done(f"{args.output}: {features.seconds:.2f} s")
 
 

@@ -178,6 +178,12 @@ def _add_synthesis(sub: argparse.ArgumentParser) -> None:
         metavar="OUT.wav",
         help="16-bit WAV or FLAC to write; - is standard output; a folder for several inputs",
     )
+    sub.add_argument(
+        "--stream",
+        action="store_true",
+        help="write the audio while it is made: a WAV file that grows, or with -o - raw 16-bit samples; what "
+        "is too long for one call is streamed in any case",
+    )
     sub.add_argument("--jobs", type=values.count, default=4, help="of several inputs, files at a time (default: 4)")
     sub.add_argument("--f0-factor", type=float, default=1.0, help="factor on the pitch; 2 is an octave up (default: 1)")
     sub.add_argument("--seed", type=values.seed, default=0, help="seed of the excitation's noise (default: 0)")
