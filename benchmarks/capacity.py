@@ -1,6 +1,6 @@
 """Tables: what the capacity planner predicts, beside what servers do; and what it costs to plan for many.
 
-    python -m benchmarks.capacity [measured] [paper] [--repository model_repository] [--seconds 60] [--rounds 3]
+    python -m benchmarks.capacity [measured] [paper] [--repository model_repository] [--seconds 50] [--rounds 3]
 
 measured: three real `serve` on one core, the callers on the others. In each round the times of a lone server are
 measured (all that the prediction knows), then each load: calls at random moments (Poisson), sent to the server with
@@ -259,7 +259,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", choices=["measured", "paper", []], default=[])
     parser.add_argument("--repository", type=Path, default=Path("model_repository"))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=60.0, help="of a load in a round")
+    parser.add_argument("--seconds", type=float, default=50.0, help="of a load in a round")
     parser.add_argument("--save", type=Path, help="write the measured times, for `sifigan-triton plan --times`")
     parser.add_argument("--times", type=Path, help="of `paper`, instead of measured ones")
     args = parser.parse_args()
