@@ -25,7 +25,9 @@ Rates = tuple[float, float]
 """Increase a minute before and after the change; of a gauge its values."""
 GAUGES = ("up", "envoy_overload")
 
+GATEWAY = 'up{namespace="audio",job="audio/voice-sifigan-triton-gateway",pod="gateway-0"}'
 HEALTHY: dict[str, Rates] = {
+    GATEWAY: (1, 1),
     'up{metrics_path="/metrics"}': (1, 1),
     'up{metrics_path="/front/metrics"}': (1, 1),
     'sifigan_requests_total{model="preprocess"}': (600, 600),
@@ -75,6 +77,7 @@ CASES = {
         late="SifiganNoMetrics",
         soon="SifiganNoMetrics",
     ),
+    "no gateway": case({GATEWAY: (1, 0)}, late="SifiganGatewayDown"),
     "Triton away": case({'up{metrics_path="/metrics"}': (1, 0)}, late="SifiganServerDown"),
     "pod away": case({'up{metrics_path="/front/metrics"}': (1, 0)}, late="SifiganServerDown"),
     "an engine fails": case(
@@ -141,7 +144,8 @@ def series(name: str, rates: Rates) -> dict[str, str]:
         values = f"{one:g}x{CHANGE} {two:g}x{LATE}"
     else:
         values = f"0+{one:g}x{CHANGE} {one * CHANGE + two:g}+{two:g}x{LATE}"
-    return {"series": f"{metric}{{{SERIES}{',' if labels else ''}{labels}}}", "values": values}
+    whose = "" if "job=" in labels else SERIES
+    return {"series": f"{metric}{{{','.join(filter(None, (whose, labels)))}}}", "values": values}
 
 
 def expected(minute: int, names: frozenset[str]) -> dict[str, Any]:

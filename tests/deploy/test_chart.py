@@ -32,7 +32,7 @@ from tests.deploy.chart import (
 )
 
 SETS = ["", *VALUES]
-KUBERNETES = ["1.28", "1.37"]
+KUBERNETES = ["1.29", "1.37"]
 FOREIGN = {
     "ServiceMonitor": "monitoring.coreos.com/v1",
     "PodMonitor": "monitoring.coreos.com/v1",
