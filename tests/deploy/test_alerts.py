@@ -18,7 +18,7 @@ PROMTOOL = shutil.which("promtool")
 pytestmark = pytest.mark.skipif(PROMTOOL is None, reason="promtool is missing: apt-get install prometheus")
 
 CHANGE, SOON, LATE, VERY_LATE = 35, 37, 75, 160
-"""Minutes: until when all is well, when no alert that waits has fired, when all have, when those of long ranges have."""
+"""Minutes: all is well until then; no alert that waits has fired; all have; those of long ranges have, too."""
 SERIES = 'namespace="audio",job="voice-sifigan-triton-headless",pod="voice-0"'
 ENGINE = 'model="sifigan-openvino-fp32"'
 Rates = tuple[float, float]
