@@ -49,7 +49,7 @@ class Environment:
         done = subprocess.run(
             [str(self.folder / "bin" / program), *map(str, arguments)],
             cwd=self.elsewhere,
-            env={"PATH": "/usr/bin:/bin", "HOME": str(self.elsewhere)},
+            env={"PATH": "/usr/bin:/bin", "HOME": str(self.elsewhere), "OMP_NUM_THREADS": "1"},
             capture_output=True,
             text=True,
             check=False,
@@ -125,10 +125,14 @@ def make(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Make:
     this environment say of themselves, and what it chooses is linked from here. `make setup` installed it by the lock.
     """
     known = tmp_path_factory.mktemp("known")
-    for package in importlib.metadata.distributions():
-        about = f"{re.sub(r'[-_.]+', '_', package.name)}-{package.version}"
+    said = {
+        (package.name, package.version): package.read_text("METADATA") for package in importlib.metadata.distributions()
+    }
+    said["cuda-python", "0"] = "Metadata-Version: 2.1\nName: cuda-python\nVersion: 0\n"  # `make lock` leaves it out
+    for (name, version), metadata in said.items():
+        about = f"{re.sub(r'[-_.]+', '_', name)}-{version}"
         with zipfile.ZipFile(known / f"{about}-py3-none-any.whl", "w") as empty:
-            empty.writestr(f"{about}.dist-info/METADATA", package.read_text("METADATA") or "")
+            empty.writestr(f"{about}.dist-info/METADATA", metadata or "")
             empty.writestr(f"{about}.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
             empty.writestr(f"{about}.dist-info/RECORD", "")
 
@@ -140,7 +144,7 @@ def make(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Make:
         options = ["--dry-run", "--report", folder / "chosen.json", "--no-index", "--find-links", known]
         pip_install(folder, *options, f"{wheel}[{extra}]", env=alone | {"PIP_CONFIG_FILE": os.devnull})
         for chosen in json.loads((folder / "chosen.json").read_text())["install"]:
-            if chosen["metadata"]["name"] != "sifigan-triton":
+            if chosen["metadata"]["name"] not in ("sifigan-triton", "cuda-python"):
                 link(importlib.metadata.distribution(chosen["metadata"]["name"]), packages)
         pip_install(folder, "--no-deps", wheel)
         return Environment(folder, tmp_path_factory.mktemp("elsewhere"))
