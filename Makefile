@@ -87,6 +87,9 @@ bench: build ## Measure ensembles beside their bare engines over lengths, loads 
 study: $(VENV)/.installed $(FULL_SIZE)/voice.json ## Repeat the performance study with every engine of this machine, full size: docs/notes/performance.md
 	$(BIN)/python -m benchmarks.study --voice $(FULL_SIZE) $(STUDY_ARGS)
 
+# One thread a worker: threads of two workers on two cores wait for one another, and OpenMP's burn the processor as they do.
+test test-fast: export OMP_NUM_THREADS ?= 1
+
 test: $(VENV)/.installed ## Run all tests, those against a real Triton server included (some 17 minutes on 2 cores)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(TEST_ARGS)
 
