@@ -150,5 +150,6 @@ def _uv_settings(settings: dict[str, str]) -> str:
         lines.append(f"find-links = {links}")
     for key, default in (("index-url", "true"), ("extra-index-url", "false")):
         for url in settings.get(key, "").split():
-            lines += ["[[index]]", f'url = "{url}"', f"default = {default}"]
+            if not url.startswith("file://"):  # a copy of some of an index, whose other wheels uv would not look for
+                lines += ["[[index]]", f'url = "{url}"', f"default = {default}"]
     return "\n".join(lines) + "\n"

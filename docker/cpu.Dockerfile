@@ -1,5 +1,5 @@
 # The image for the CPU: Triton's server of the wheel nvidia-pytriton, OpenVINO and the models, some 0.5 GB.
-# docs/howto/deploy.md explains it; docker/try_image.py builds and tries it.
+# docs/howto/deploy.md explains it; benchmarks/image.py builds and tries it.
 #
 #   python      Debian, its Python, and tini: what the other two stand on
 #   toolchain   the pinned packages, the project: builds the engines, and the environment that serves
