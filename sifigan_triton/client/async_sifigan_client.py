@@ -14,6 +14,7 @@ import numpy.typing as npt
 from sifigan_triton.client.address import Address, check_model
 from sifigan_triton.client.deadline import Deadline, check_timeout
 from sifigan_triton.client.errors import ServerUnavailableError, SynthesisError
+from sifigan_triton.client.feature_stream import Arriving, AsyncFeatureStream
 from sifigan_triton.client.features import explain_refusal, request_tensors
 from sifigan_triton.client.own_counts import read_page, with_own_counts
 from sifigan_triton.client.retry import RETRIES, Retries
@@ -96,6 +97,22 @@ class AsyncSifiganClient:
         """
         ranges = Ranges(request_tensors(f0, mcep, bap, f0_factor, seed, repair))
         return self._stream(ranges, self.timeout_s if timeout_s is None else check_timeout(timeout_s))
+
+    def open_stream(
+        self,
+        f0_factor: float = 1.0,
+        seed: int = 0,
+        max_lookahead_frames: int | None = None,
+        timeout_s: float | None = None,
+    ) -> AsyncFeatureStream:
+        """Begin an utterance whose features arrive in pieces, as `SifiganClient.open_stream` does."""
+        limit_s = self.timeout_s if timeout_s is None else check_timeout(timeout_s)
+
+        def ask(tensors: dict[str, npt.NDArray[Any]]) -> Coroutine[Any, Any, Any]:
+            return self._infer("waveform", tensors, limit_s)
+
+        arriving = Arriving(f0_factor, seed, max_lookahead_frames)
+        return AsyncFeatureStream(arriving, self.model, lambda: self._look(limit_s), ask)
 
     async def steps(self, metrics_url: str | None = None) -> dict[str, StepStatistics]:
         """Return what each model has done since the server started, as `SifiganClient.steps` does."""

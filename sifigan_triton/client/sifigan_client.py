@@ -14,6 +14,7 @@ import numpy.typing as npt
 from sifigan_triton.client.address import Address, check_model
 from sifigan_triton.client.deadline import Deadline, check_timeout
 from sifigan_triton.client.errors import ServerUnavailableError, SynthesisError
+from sifigan_triton.client.feature_stream import Arriving, FeatureStream
 from sifigan_triton.client.features import explain_refusal, request_tensors
 from sifigan_triton.client.http_transport import HttpTransport
 from sifigan_triton.client.own_counts import read_page, with_own_counts
@@ -163,6 +164,38 @@ class SifiganClient:
         """
         ranges = Ranges(request_tensors(f0, mcep, bap, f0_factor, seed, repair))
         return self._stream(ranges, self.timeout_s if timeout_s is None else check_timeout(timeout_s))
+
+    def open_stream(
+        self,
+        f0_factor: float = 1.0,
+        seed: int = 0,
+        max_lookahead_frames: int | None = None,
+        timeout_s: float | None = None,
+    ) -> FeatureStream:
+        """Begin an utterance whose features arrive in pieces, while they are being predicted.
+
+        Each frame's audio is made as soon as no later frame can change it. The pieces, joined, are what `synthesize`
+        returns for all frames, to rounding. Nothing is sent yet, and the server keeps nothing.
+
+        Args:
+            f0_factor: factor on `f0`.
+            seed: seed of the excitation's noise.
+            max_lookahead_frames: frames that audio may wait for at most. It is exact no more where the network looks
+                further, or F0 is not known, across an unvoiced gap: there it is made as if the utterance ended with the
+                frame that came last. None: all is exact.
+            timeout_s: longest wait for each piece, in seconds; None: the client's.
+
+        Raises:
+            ValueError: if `max_lookahead_frames` is no number from 0, or `timeout_s` no time.
+
+        """
+        limit_s = self.timeout_s if timeout_s is None else check_timeout(timeout_s)
+
+        def ask(tensors: dict[str, npt.NDArray[Any]]) -> Any:
+            return self._infer("waveform", tensors, limit_s, share=False)
+
+        arriving = Arriving(f0_factor, seed, max_lookahead_frames)
+        return FeatureStream(arriving, self.model, lambda: self._look(limit_s), ask)
 
     def steps(self, metrics_url: str | None = None) -> dict[str, StepStatistics]:
         """Return what each model has done since the server started, by model name.

@@ -49,6 +49,10 @@ class Served:
     """Frames around a range that are always enough, at each side."""
     windows: tuple[int, ...]
     """Frames of the windows that the engine computes, the smallest first."""
+    f0_floor: float = 0.0
+    """Lowest F0 that the engine promises, in Hz; this and the next one only a stream of features has to know."""
+    network: str = ""
+    """JSON of what tells where the network's taps lie."""
 
     @classmethod
     def of(cls, model: str, parameters: Mapping[str, str]) -> Served:
@@ -61,6 +65,7 @@ class Served:
         try:
             sample_rate, hop_size, halo = (int(parameters[name]) for name in ("sample_rate", "hop_size", "halo"))
             windows = tuple(sorted(int(size) for size in parameters["windows"].split()))
+            f0_floor = float(parameters.get("f0_floor", "0"))
             if min(sample_rate, hop_size, halo + 1, *windows) < 1 or not windows:
                 raise ValueError(f"sample_rate {sample_rate}, hop_size {hop_size}, halo {halo}, windows {windows}")
         except (LookupError, ValueError) as error:
@@ -68,7 +73,7 @@ class Served:
                 f"{model} does not tell what a stream has to know ({error!r} in its configuration): build its "
                 "repository anew, with this release"
             ) from None
-        return cls(sample_rate, hop_size, halo, windows)
+        return cls(sample_rate, hop_size, halo, windows, f0_floor, parameters.get("network", ""))
 
 
 def ramp(windows: tuple[int, ...], halo: int) -> Iterator[int]:

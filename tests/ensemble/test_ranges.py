@@ -185,3 +185,60 @@ def windows_by_size(metrics_url: str) -> dict[str, int]:
     with urllib.request.urlopen(f"http://{metrics_url}/metrics") as page:
         lines = [line for line in page.read().decode().splitlines() if "sifigan_engine_windows_total{" in line]
     return {line.split('frames="')[1].split('"')[0]: int(float(line.split()[-1])) for line in lines}
+
+
+def in_pieces(request: Request, seed: int, most: int = 60) -> list[Request]:
+    """Cut features as a predictor might give them."""
+    sizes = np.random.default_rng(seed).integers(1, most, request.f0.size)
+    cuts = np.unique(np.minimum([0, *np.cumsum(sizes)], request.f0.size))
+    return [Request(*(values[a:b] for values in vars(request).values())) for a, b in itertools.pairwise(cuts)]
+
+
+@pytest.mark.parametrize(("name", "protocol"), [VOICES[0], VOICES[1], VOICES[2]])
+def test_features_that_arrive_in_pieces_are_the_whole(request: pytest.FixtureRequest, name: str, protocol: str) -> None:
+    deployment: Deployment = request.getfixturevalue(name)
+    song = sung(400, deployment.settings.f0_floor)
+    with SifiganClient(deployment.urls[protocol]) as client:
+        stream, chunks = client.open_stream(f0_factor=1.2, seed=5), list[Chunk]()
+        for piece in in_pieces(song, len(protocol)):
+            chunks += stream.push(piece.f0, piece.mcep, piece.bap)
+        assert chunks
+        chunks += stream.finish()
+        whole = client.synthesize(song.f0, song.mcep, song.bap, f0_factor=1.2, seed=5)
+    assert snr_db(whole, joined(chunks)) >= BOUND_DB
+
+
+def test_no_later_frame_changes_what_was_heard(small_deployment: Deployment) -> None:
+    """What came before each change of the future is what the whole changed utterance gives."""
+    song = sung(400, 300.0)
+    with SifiganClient(small_deployment.server.http_url) as client:
+        stream, heard, at = client.open_stream(), np.empty(0, np.float32), 0
+        for index, piece in enumerate(in_pieces(song, 7, 150)):
+            chunks = list(stream.push(piece.f0, piece.mcep, piece.bap))
+            heard, at = np.concatenate([heard, *(chunk.waveform for chunk in chunks)]), at + piece.f0.size
+            if not chunks:
+                continue
+            f0, mcep, bap = song.f0.copy(), song.mcep.copy(), song.bap.copy()
+            f0[at:], mcep[at:], bap[at:] = (100.0, 0.0, 700.0)[index % 3], mcep[:1], bap[:1]
+            other = client.synthesize(f0, mcep, bap)
+            assert snr_db(other[: heard.size], heard) >= BOUND_DB, at
+    assert heard.size > 200 * 120
+
+
+def test_what_waits_for_few_frames_comes_at_once(small_deployment: Deployment) -> None:
+    """Under asyncio: with a bound on the delay it is nearly the exact audio, and has its length."""
+    song = sung(400, 100.0)
+
+    async def run() -> list[Chunk]:
+        async with AsyncSifiganClient(small_deployment.urls["grpc"]) as client:
+            stream, chunks, at = client.open_stream(max_lookahead_frames=64), list[Chunk](), 0
+            for piece in in_pieces(song, 3):
+                chunks += [chunk async for chunk in stream.push(piece.f0, piece.mcep, piece.bap)]
+                at += piece.f0.size
+                assert sum(chunk.waveform.size for chunk in chunks) >= (at - 64) * 120
+            return chunks + [chunk async for chunk in stream.finish()]
+
+    heard = joined(asyncio.run(run()))
+    with SifiganClient(small_deployment.server.http_url) as client:
+        whole = client.synthesize(song.f0, song.mcep, song.bap)
+    assert 10.0 < snr_db(whole, heard) < BOUND_DB
