@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Build engines and the model repository for NVIDIA's container.
+# Build engines and the model repository for the image.
 #
 # VOICE            folder of the voice (voices/demo; voices/random is made when it is not there)
 # ENGINES          engines to build, separated by spaces
 # DEFAULT_ENGINE   engine behind the ensemble `sifigan` (the last of ENGINES)
 # OUTPUT           model repository to write (/models/repository)
+# PLATFORM         what serves: container (NVIDIA's image, the default) or wheel (docker/cpu.Dockerfile)
 # BUILD_ARGS       further options of build_engines.py, as this script's own arguments are
 set -euo pipefail
 
@@ -23,7 +24,7 @@ if [[ ! -e ${voice}/voice.json ]]; then
     "${python}" -m sifigan_triton random-voice --output "${voice}"
 fi
 
-options=(--platform container --voice "${voice}" --output "${OUTPUT:-/models/repository}")
+options=(--platform "${PLATFORM:-container}" --voice "${voice}" --output "${OUTPUT:-/models/repository}")
 for engine in "${engines[@]}"; do
     options+=(--engine "${engine}")
 done

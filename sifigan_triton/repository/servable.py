@@ -15,7 +15,7 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,7 +118,7 @@ def find_servable(
     if bad:
         said = "; cannot serve ".join(f"{name}: {reason}" for name, reason in bad.items())
         raise ServableError(f"{repository}: cannot serve {said}", left_out)
-    chosen = with_steps(repository, models.intersection(asked)) if asked else models
+    chosen = with_steps(repository, models.intersection(asked)) if asked else models - looked.unneeded(models)
     return Servable(repository, tuple(sorted(chosen)), left_out, tuple(looked.notes))
 
 
@@ -199,6 +199,11 @@ class _Repository:
         while broken := self._broken_ensembles(left_out):  # an ensemble may be a step of another
             left_out |= broken
         return left_out
+
+    def unneeded(self, models: Collection[str]) -> set[str]:
+        """Return the steps around engines that no ensemble of some models needs: they would only fill memory."""
+        needed = {step for name in models for step in self.steps[name]}
+        return {name for name in models if name.startswith((FIRST_STEP, LAST_STEP))} - needed
 
     def _own_reason(self, name: str) -> str | None:
         """Return why a model cannot be served, whatever stands around it."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sifigan_triton.repository.servable import ServableError, find_servable
+from sifigan_triton.repository.voice_names import voice_of
 from sifigan_triton.server.front import Ports
 from sifigan_triton.server.ports import PortLease
 from sifigan_triton.server.triton_server import ServerError, TritonServer
 from sifigan_triton.server.watch import Watch
+
+logger = logging.getLogger(__name__)
 
 INSIDE = "127.0.0.1"
 """Where Triton listens: behind the proxy."""
@@ -31,6 +35,14 @@ class Offer:
     probed: Sequence[str]
     """Ensembles that have to make sound, or the server is started again."""
 
+    def without(self, models: Collection[str]) -> Offer | None:
+        """Return what is left without the voices of some models; None if that is no voice, or nothing less."""
+        voices = {voice_of(name) for name in models} - {None}
+        left, probed = (
+            tuple(name for name in names if voice_of(name) not in voices) for names in (self.models, self.probed)
+        )
+        return Offer(self.model_repository, left, probed) if probed and len(left) < len(self.models) else None
+
 
 @dataclass(frozen=True)
 class Housing:
@@ -49,6 +61,7 @@ class Generation:
     def __init__(self, offer: Offer, housing: Housing, side: int) -> None:
         """Describe it; `start` starts it."""
         self.offer, self.side = offer, side
+        self._left = offer
         self._housing = housing
         self._triton: TritonServer | None = None
         self._watch: Watch | None = None
@@ -67,6 +80,8 @@ class Generation:
     def start(self, stopping: threading.Event, restarts: int) -> None:
         """Start Triton and wait until its models have made sound.
 
+        A voice whose models cannot be loaded, or make no sound, keeps no other from being served: it is left out.
+
         Args:
             stopping: set when nobody wants it any more.
             restarts: how often the service was started again, for its metrics.
@@ -75,7 +90,22 @@ class Generation:
             ServerError: if it does not start, or what was served before is not what was built any more.
 
         """
-        offer, housing, ports = self.offer, self._housing, self._housing.ports[self.side]
+        while True:
+            try:
+                self._start(self._left, stopping, restarts)
+            except ServerError as error:
+                left = self._left.without(error.models)
+                if left is None or stopping.is_set():
+                    raise
+                gone = sorted({*self._left.probed} - {*left.probed} or error.models)
+                logger.error("%s is left out until SIGHUP: %s", ", ".join(gone), " ".join(str(error).split())[:600])
+                self.stop(at_once=True)
+                self._left = left
+            else:
+                return
+
+    def _start(self, offer: Offer, stopping: threading.Event, restarts: int) -> None:
+        housing, ports = self._housing, self._housing.ports[self.side]
         if self._started and offer.models:
             _check(offer.model_repository, offer.models)
         self._started = True
@@ -122,6 +152,13 @@ def free_ports() -> tuple[Ports, Ports]:
 def _check(repository: Path, models: Sequence[str]) -> None:
     """Check that what was served before is still what was built."""
     try:
-        find_servable(repository, models)
+        left_out = find_servable(repository).left_out
     except ServableError as error:
-        raise ServerError(str(error)) from None
+        if not error.left_out:
+            raise ServerError(str(error)) from None
+        left_out = error.left_out
+    gone = {name: "it is gone" for name in models if not (repository / name / "config.pbtxt").is_file()}
+    bad = gone | {name: left_out[name] for name in models if name in left_out}
+    if bad:
+        said = "; ".join(f"cannot serve {name}: {reason}" for name, reason in bad.items())
+        raise ServerError(f"{repository}: {said}", bad)

@@ -118,7 +118,8 @@ def _download(bucket: Bucket, key: str, file: File, target: Path) -> None:
         raise StoreError(f"{bucket.where(key)} has {got} bytes, expected {file.size:,}: publish the repository again")
     if digest.hexdigest() != file.sha256:
         raise StoreError(
-            f"{bucket.where(key)} has the SHA-256 {digest.hexdigest()}, expected {file.sha256}: publish the repository again"
+            f"{bucket.where(key)} has the SHA-256 {digest.hexdigest()}, expected {file.sha256}: publish the repository "
+            "again"
         )
 
 

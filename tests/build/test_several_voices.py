@@ -120,7 +120,7 @@ def test_the_list_tells_each_voice_and_why_it_cannot_be_served(
 
 @pytest.mark.parametrize("name", ["openvino-fp32", "a_b", "tensors"])
 def test_a_name_that_cannot_be_is_refused_before_anything_is_made(options: BuildOptions, name: str) -> None:
-    with pytest.raises(BuildError, match="^--as: the voice's name is"):
+    with pytest.raises(BuildError, match=r"^--as: the voice's name is"):
         build(replace(options, name=name))
     assert not options.output.exists()
 

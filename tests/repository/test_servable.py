@@ -380,6 +380,15 @@ def test_a_voice_that_cannot_be_served_keeps_no_other_from_it(
     )
 
 
+def test_what_no_ensemble_needs_is_not_loaded(voices: Path) -> None:
+    """The steps around an engine that is left out would fill memory for nobody."""
+    assert {"preprocess-b", "postprocess-b"} <= {*find_servable(voices, machine=MACHINE).models}
+    (voices / "sifigan-b-openvino-fp32" / "1" / "model.onnx").write_bytes(b"damaged")
+    servable = find_servable(voices, machine=MACHINE)
+    assert {"preprocess-b", "postprocess-b"}.isdisjoint(servable.models)
+    assert {"preprocess", "postprocess", "preprocess-deep-c", "postprocess-deep-c"} <= {*servable.models}
+
+
 def test_no_voice_at_all_stops_the_start_with_the_reason_of_each(voices: Path) -> None:
     for broken in ("", "-b", "-deep-c"):
         (voices / f"sifigan{broken}-openvino-fp32" / "1" / "model.onnx").write_bytes(b"damaged")

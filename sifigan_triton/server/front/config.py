@@ -83,7 +83,8 @@ def front_config(
     """
     http = [
         *_inference({"safe_regex": {"regex": f"{_MODEL}/infer"}}, "http"),
-        _pass({"safe_regex": {"regex": "/v2(/|/health/live|/models/stats)?"}}, "http"),
+        _pass({"safe_regex": {"regex": "/v2(/|/models/stats)?"}}, "http"),
+        _pass({"path": "/v2/health/live"}, "http"),
         _pass({"safe_regex": {"regex": f"{_MODEL}(/|/config|/stats)?"}}, "http"),
         *_ready({"safe_regex": {"regex": f"/v2/health/ready|{_MODEL}/ready"}}, "http"),
     ]
@@ -118,7 +119,7 @@ def front_config(
         "static_resources": {
             "listeners": [
                 _listener("http", host, ports.http, http, limits, script),
-                _listener("grpc", host, ports.grpc, grpc, limits, script),
+                _listener("grpc", host, ports.grpc, [*grpc, *http], limits, script),  # a gateway sends both kinds there
                 _listener("metrics", host, ports.metrics, metrics, limits, script),
             ],
             "clusters": [
@@ -234,6 +235,7 @@ def _listener(name: str, host: str, port: int, routes: Sequence[Config], limits:
 
 
 TOO_LARGE = "the request is too large"
+_IS_GRPC = {"header_filter": {"header": {"name": "content-type", "string_match": {"prefix": "application/grpc"}}}}
 _CLOSED_TEXT = "closed: only inference, health, metadata and statistics are open"
 
 
@@ -249,11 +251,9 @@ def _script(most_values: str) -> str:
 
 def _logs(name: str) -> list[Config]:
     """Return what is counted and logged of calls that were not answered with success."""
-    failed = (
-        {"grpc_status_filter": {"statuses": ["OK"], "exclude": True}}
-        if name == "grpc"
-        else {"status_code_filter": {"comparison": {"op": "GE", "value": {"default_value": 400, "runtime_key": "-"}}}}
-    )
+    wrong = {"status_code_filter": {"comparison": {"op": "GE", "value": {"default_value": 400, "runtime_key": "-"}}}}
+    not_ok = {"grpc_status_filter": {"statuses": ["OK"], "exclude": True}}
+    failed = {"or_filter": {"filters": [wrong, {"and_filter": {"filters": [_IS_GRPC, not_ok]}}]}}
     reason = "%DYNAMIC_METADATA(envoy.filters.http.lua:reason)%"
     tags = {"reason": reason, "details": "%RESPONSE_CODE_DETAILS%", "port": name}
     counted = {
@@ -300,7 +300,6 @@ def _local_replies(limits: Limits) -> Config:
     full = {"response_flag_filter": {"flags": ["UO"]}}
     dead = {"response_flag_filter": {"flags": ["UF", "UC", "LR", "UR"]}}
     large = {"status_code_filter": {"comparison": {"op": "EQ", "value": {"default_value": 413, "runtime_key": "-"}}}}
-    grpc = {"header_filter": {"header": {"name": "content-type", "string_match": {"prefix": "application/grpc"}}}}
     texts: list[tuple[Config | None, str | None]] = [
         (
             full,
@@ -315,7 +314,7 @@ def _local_replies(limits: Limits) -> Config:
     mappers = []
     for condition, text in texts:
         body = {} if text is None else {"body": {"inline_string": text}}
-        both = grpc if condition is None else {"and_filter": {"filters": [condition, grpc]}}
+        both = _IS_GRPC if condition is None else {"and_filter": {"filters": [condition, _IS_GRPC]}}
         plain = {"text_format_source": {"inline_string": said}}
         mappers.append({"filter": both, **body, "body_format_override": plain})
         if condition is not None:
