@@ -15,9 +15,9 @@ CHANNELS, WINDOW, F0_FLOOR = 64, 64, 200.0
 """A window takes some 4 ms on 2 cores."""
 
 
-def build_small_repository(folder: Path) -> Path:
-    """Build it into a folder and return its path."""
-    save_voice(folder / "voice", *random_voice("small", channels=CHANNELS), RANDOM_CARD)
+def build_small_repository(folder: Path, seed: int = 0) -> Path:
+    """Build it into a folder, with the random weights of a seed, and return its path."""
+    save_voice(folder / "voice", *random_voice("small", channels=CHANNELS, seed=seed), RANDOM_CARD)
     build(BuildOptions(folder / "voice", folder / "models", (ENGINE,), None, WINDOW, F0_FLOOR, max_batch_size=128))
     return folder / "models"
 

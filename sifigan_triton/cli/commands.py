@@ -15,6 +15,7 @@ from sifigan_triton.files import is_stream
 if TYPE_CHECKING:
     from sifigan_triton.repository.servable import Servable
     from sifigan_triton.server.service import ServiceOptions
+    from sifigan_triton.server.source import Source
     from sifigan_triton.server.triton_server import TritonServer
 
 OPEN_PORTS = """\
@@ -98,8 +99,14 @@ def voices(args: argparse.Namespace) -> None:
 def serve(args: argparse.Namespace) -> None:
     """Run the service in the foreground."""
     from sifigan_triton.server.service import Service
+    from sifigan_triton.server.source import Source
+    from sifigan_triton.store.address import read_address
 
-    service = Service(_service_options(args))
+    stored = args.model_repository
+    source = None if isinstance(stored, Path) else Source(read_address(stored))
+    if args.follow and source is None:
+        raise ValueError("--follow is for an object store: name s3://bucket/prefix with --model-repository")
+    service = Service(_service_options(args, source))
     if not service.is_local:
         print(OPEN_PORTS)
 
@@ -110,14 +117,14 @@ def serve(args: argparse.Namespace) -> None:
     service.run(ready)
 
 
-def _service_options(args: argparse.Namespace) -> ServiceOptions:
+def _service_options(args: argparse.Namespace, source: Source | None) -> ServiceOptions:
     """Look at the repository, and say what of it is left out: at the start, and whenever the service is told to."""
     from sifigan_triton.repository.servable import find_servable
     from sifigan_triton.server import tracing
     from sifigan_triton.server.front import Limits, Ports
     from sifigan_triton.server.service import ServiceOptions
 
-    servable = find_servable(_fetched(args.model_repository))
+    servable = find_servable(args.model_repository if source is None else source.fetch())
     for name, reason in sorted(servable.left_out.items()):
         print(f"left out: {name}: {reason}", flush=True)
     for note in servable.notes:
@@ -133,18 +140,10 @@ def _service_options(args: argparse.Namespace) -> ServiceOptions:
         logs=args.logs,
         client_shared_memory=args.client_shared_memory,
         arguments=tracing.flags(args.otlp) if args.otlp else (),
-        again=lambda: _service_options(args),
+        again=lambda: _service_options(args, source),
+        follow_s=args.follow,
+        moved=lambda: source is not None and source.moved(),
     )
-
-
-def _fetched(repository: Path | str) -> Path:
-    """Return a repository's folder; that of an object store is fetched, and was verified file by file."""
-    if isinstance(repository, Path):
-        return repository
-    from sifigan_triton.store.address import read_address
-    from sifigan_triton.store.fetch import cache_folder, fetch
-
-    return fetch(read_address(repository), cache_folder())
 
 
 def health(args: argparse.Namespace) -> int:

@@ -216,6 +216,14 @@ def _add_server_commands(command: _Command) -> None:
     sub = command("serve", commands.serve, "keep a Triton server up, behind a proxy, in the foreground")
     _add_repository(sub, stored=True)
     sub.add_argument(
+        "--follow",
+        type=values.follow,
+        default=0.0,
+        metavar="SECONDS",
+        help="look so often whether s3://bucket/prefix has another current release, and serve that one (default: only "
+        "at the start and on SIGHUP)",
+    )
+    sub.add_argument(
         "--host",
         default="127.0.0.1",
         help="address to listen on; 0.0.0.0 is every one: whoever reaches the ports may use the vocoder, without a "

@@ -54,6 +54,11 @@ def request_mb(text: str) -> int:
     return _within(text, int, 1, 256)
 
 
+def follow(text: str) -> float:
+    """Read how often to look for another release, in seconds."""
+    return _within(text, float, 1.0, 86400.0)
+
+
 def grace(text: str) -> float:
     """Read how long the calls in flight have, in seconds."""
     return _within(text, float, 0.0, 86400.0)

@@ -4,6 +4,8 @@
     SIFIGAN_GPU        yes: stop when there is no GPU; no: leave out the models that need one (look)
     SIFIGAN_REPOSITORY s3://bucket/prefix: the current release of an object store; ...@RELEASE: that one. Nothing else
                        is served then, and what was fetched is kept in SIFIGAN_CACHE (a folder below TMPDIR)
+    SIFIGAN_FOLLOW     seconds between two looks there for another current release, which is then served (0: none;
+                       SIGHUP makes it look)
     SIFIGAN_BUILT      repository that the service `build` wrote, served when it holds models (/models/repository)
     SIFIGAN_BAKED      repository that came with the image (/opt/sifigan/models)
     SIFIGAN_CLIENT_SHARED_MEMORY
@@ -29,27 +31,36 @@ from sifigan_triton.repository.servable import Servable, ServableError, find_ser
 from sifigan_triton.repository.tensorrt_plan import read_gpus
 from sifigan_triton.server.front import Limits, Ports
 from sifigan_triton.server.service import ServiceOptions
+from sifigan_triton.server.source import Source
 from sifigan_triton.store.address import read_address
-from sifigan_triton.store.fetch import cache_folder, fetch
 
 logger = logging.getLogger(__name__)
 
 
-def read_options(environment: Mapping[str, str], arguments: Sequence[str] = ()) -> ServiceOptions:
+def read_options(
+    environment: Mapping[str, str], arguments: Sequence[str] = (), source: Source | None = None
+) -> ServiceOptions:
     """Choose the repository and what of it can be served here, and say what was left out.
 
     Args:
         environment: the variables; an empty one is as good as none.
         arguments: further command line arguments of `tritonserver`.
+        source: the object store, where options are read again.
 
     Raises:
+        StoreError: if the object store fails, or has no whole release there.
         ServableError: if there is no GPU where there has to be one, or what is wanted cannot be served.
         ValueError: if a variable has a wrong value.
 
     """
     settings = _Settings(environment)
     wanted = settings.text("SIFIGAN_MODELS", "").split()
-    servable = find_servable(_repository(settings), wanted, gpu=_gpu(settings))
+    if source is None and (address := settings.text("SIFIGAN_REPOSITORY", "")):
+        source = Source(read_address(address))
+    follow_s = settings.number("SIFIGAN_FOLLOW", 0.0, 0.0, 86400.0)
+    if follow_s and source is None:
+        raise ValueError("SIFIGAN_FOLLOW is for an object store: name s3://bucket/prefix in SIFIGAN_REPOSITORY")
+    servable = find_servable(source.fetch() if source else _repository(settings), wanted, gpu=_gpu(settings))
     for name, reason in sorted(servable.left_out.items()):
         logger.warning("%s is left out: %s", name, reason)
     for note in servable.notes:
@@ -74,7 +85,9 @@ def read_options(environment: Mapping[str, str], arguments: Sequence[str] = ()) 
         logs=Path(tempfile.gettempdir()) / "sifigan-logs",
         client_shared_memory=bool(shared),
         arguments=tuple(arguments),
-        again=lambda: read_options(environment, arguments),
+        again=lambda: read_options(environment, arguments, source),
+        follow_s=follow_s,
+        moved=lambda: source is not None and source.moved(),
     )
 
 
@@ -114,9 +127,7 @@ class _Settings:
 
 
 def _repository(settings: _Settings) -> Path:
-    """Return that of the object store if one is named, or what was built on this machine, or the image's."""
-    if address := settings.text("SIFIGAN_REPOSITORY", ""):
-        return fetch(read_address(address), cache_folder())
+    """Return the repository that was built on this machine if it holds models, else the image's."""
     built = Path(settings.text("SIFIGAN_BUILT", "/models/repository"))
     if any(built.glob("*/config.pbtxt")):
         return built

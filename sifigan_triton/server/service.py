@@ -63,7 +63,9 @@ class ServiceOptions:
     again: Callable[[], ServiceOptions] | None = None
     """Reads anew what is served, when the service is told to look: another release, other models of the folder."""
     follow_s: float = 0.0
-    """Seconds between two looks that nobody asks for; 0: none."""
+    """Seconds between two looks whether that is another release; 0: none."""
+    moved: Callable[[], bool] = lambda: False
+    """Tells so."""
 
     @property
     def offer(self) -> Offer:
@@ -95,7 +97,6 @@ class Service:
         self._renewal: _Renewal | None = None
         self._leaving: threading.Thread | None = None
         self._renewed_at = time.monotonic()
-        self._refused: Offer | None = None
         self._front: Front | None = None
         self._look_at = 0.0
         self.restarts = 0
@@ -253,10 +254,10 @@ class Service:
             self._leaving = None
 
     def _next(self, asked: bool) -> Generation | None:
-        """Start Triton on what shall be served now; None if that is served already, or was tried in vain."""
-        offer = self.options.offer if self.options.again is None else self.options.again().offer
-        if not asked and offer in (self._live.offer, self._refused):
+        """Start Triton on what shall be served now; None if nobody asked and it is what was tried last."""
+        if not asked and not self.options.moved():
             return None
+        offer = self.options.offer if self.options.again is None else self.options.again().offer
         if self._stopping.is_set():
             return None
         made = Generation(offer, self._housing, 1 - self._serving)
@@ -265,13 +266,12 @@ class Service:
             made.start(self._stopping, self.restarts)
         except BaseException:
             made.stop(at_once=True)
-            self._refused = offer
             raise
         return made
 
     def _switch(self, made: Generation) -> None:
         """Lead calls to a generation that sounds, and let the one before it answer its own."""
-        before, self._serving, self._refused = self._live, made.side, None
+        before, self._serving = self._live, made.side
         try:
             self._open()
         except ServerError as error:

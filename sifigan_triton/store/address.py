@@ -53,7 +53,7 @@ def read_address(text: str) -> Address:
     bucket, _, prefix = rest.partition("/")
     prefix = prefix.rstrip("/")
     if at and not RELEASE_ID.fullmatch(release):
-        raise ValueError(f"the address {text.partition('@')[0][:200]!r}@... names no release: {_EXPECTED}")
+        raise ValueError(f"behind the @ of the address stands no release: {_EXPECTED}")
     fine = text.startswith(SCHEME) and _BUCKET.fullmatch(bucket) and (not prefix or _PREFIX.fullmatch(prefix))
     if not fine or {".", ".."} & set(prefix.split("/")):
         raise ValueError(f"the address is {text.partition('@')[0][:200]!r}, {_EXPECTED}")

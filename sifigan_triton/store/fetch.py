@@ -8,15 +8,26 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from sifigan_triton.store.address import RELEASE_ID, Address, StoreError
-from sifigan_triton.store.bucket import Bucket
-from sifigan_triton.store.publish import current_release, load_list
-from sifigan_triton.store.release import RELEASE_FILE, File, Release, file_sha256, read_release, release_key
+from sifigan_triton.store.bucket import AbsentError, Bucket
+from sifigan_triton.store.release import (
+    CURRENT,
+    MAX_CURRENT_BYTES,
+    MAX_LIST_BYTES,
+    RELEASE_FILE,
+    File,
+    Release,
+    file_sha256,
+    read_current,
+    read_release,
+    release_key,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +69,52 @@ def fetch(address: Address, cache: Path) -> Path:
         os.utime(target)
         _tidy(cache, keep=name)
     return target
+
+
+def load_list(bucket: Bucket, release: str) -> Release:
+    """Read the list of a release.
+
+    Raises:
+        StoreError: if it was not published whole, or its list is not what it was.
+
+    """
+    key = release_key(release, RELEASE_FILE)
+    try:
+        content, _ = bucket.read(key, MAX_LIST_BYTES)
+    except AbsentError:
+        raise StoreError(
+            f"there is no {bucket.where(key)}: the release was not published, or not to its end; publish it again, or "
+            f"name another one (`sifigan-triton releases {bucket.address}` lists them)"
+        ) from None
+    return read_release(content, bucket.where(key), release)
+
+
+def current_release(bucket: Bucket) -> str:
+    """Return which release is served.
+
+    Raises:
+        StoreError: if nothing was published there, or it cannot be read.
+
+    """
+    try:
+        return str(read_served(bucket)[0]["release"])
+    except AbsentError:
+        raise StoreError(
+            f"there is no {bucket.where(CURRENT)}: publish a repository there with `sifigan-triton publish "
+            f"MODEL_REPOSITORY {bucket.address}`"
+        ) from None
+
+
+def read_served(bucket: Bucket) -> tuple[Mapping[str, Any], str | None]:
+    """Return what is said of the current release, and the tag of this version.
+
+    Raises:
+        AbsentError: if nothing was published there.
+        StoreError: if it cannot be read.
+
+    """
+    content, tag = bucket.read(CURRENT, MAX_CURRENT_BYTES)
+    return read_current(content, bucket.where(CURRENT)), tag
 
 
 def _fetch(bucket: Bucket, release: Release, folder: Path, cache: Path) -> None:
@@ -141,7 +198,7 @@ def _is(path: Path, file: File) -> bool:
 
 def _others(cache: Path, folder: Path) -> dict[str, Path]:
     """Return where files of other releases are, by their hashes."""
-    found = {}
+    found: dict[str, Path] = {}
     for other in cache.iterdir():
         if other != folder and RELEASE_ID.fullmatch(other.name) and (release := _known(other, other.name)):
             found |= {file.sha256: other / file.path for file in release.files}

@@ -8,23 +8,21 @@ import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from sifigan_triton.repository.servable import find_servable
 from sifigan_triton.store.address import RELEASE_ID, Address, StoreError
 from sifigan_triton.store.bucket import AbsentError, Bucket, ChangedError
+from sifigan_triton.store.fetch import load_list, read_served
 from sifigan_triton.store.release import (
     CURRENT,
     MAX_CURRENT_BYTES,
-    MAX_LIST_BYTES,
     RELEASE_FILE,
     RELEASES,
     File,
     Release,
-    read_current,
-    read_release,
     release_key,
     scan,
 )
@@ -117,7 +115,7 @@ def roll_back(address: Address) -> str:
     bucket = Bucket(Address(address.bucket, address.prefix))
     release = address.release
     if release is None:
-        current, _ = _current(bucket)
+        current, _ = read_served(bucket)
         release = current["previous"]
         if release is None:
             raise StoreError(
@@ -153,57 +151,18 @@ def list_releases(address: Address) -> tuple[list[Listed], Mapping[str, Any] | N
                 row[0] += 1
                 row[1] += stored.size
     rows = [Listed(release, *row) for release, row in found.items()]
-    rows.sort(key=lambda row: row.published or datetime.min.replace(tzinfo=timezone.utc), reverse=True)
+    rows.sort(key=lambda row: row.published or datetime.min.replace(tzinfo=UTC), reverse=True)
     try:
-        return rows, _current(bucket)[0]
+        return rows, read_served(bucket)[0]
     except AbsentError:
         return rows, None
-
-
-def load_list(bucket: Bucket, release: str) -> Release:
-    """Read the list of a release.
-
-    Raises:
-        StoreError: if it was not published whole, or its list is not what it was.
-
-    """
-    key = release_key(release, RELEASE_FILE)
-    try:
-        content, _ = bucket.read(key, MAX_LIST_BYTES)
-    except AbsentError:
-        raise StoreError(
-            f"there is no {bucket.where(key)}: the release was not published, or not to its end; publish it again, or "
-            f"name another one (`sifigan-triton releases {bucket.address}` lists them)"
-        ) from None
-    return read_release(content, bucket.where(key), release)
-
-
-def current_release(bucket: Bucket) -> str:
-    """Return which release is served.
-
-    Raises:
-        StoreError: if nothing was published there, or it cannot be read.
-
-    """
-    try:
-        return str(_current(bucket)[0]["release"])
-    except AbsentError:
-        raise StoreError(
-            f"there is no {bucket.where(CURRENT)}: publish a repository there with `sifigan-triton publish "
-            f"MODEL_REPOSITORY {bucket.address}`"
-        ) from None
-
-
-def _current(bucket: Bucket) -> tuple[Mapping[str, Any], str | None]:
-    content, tag = bucket.read(CURRENT, MAX_CURRENT_BYTES)
-    return read_current(content, bucket.where(CURRENT)), tag
 
 
 def _switch(bucket: Bucket, release: str) -> bool:
     """Make a release the current one; tell whether it was not yet."""
     before, tag = None, None
     try:
-        current, tag = _current(bucket)
+        current, tag = read_served(bucket)
         before = current["release"]
     except AbsentError:
         pass
@@ -212,7 +171,7 @@ def _switch(bucket: Bucket, release: str) -> bool:
         tag = bucket.read(CURRENT, 2**30)[1]
     if before == release:
         return False
-    when = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    when = datetime.now(UTC).isoformat(timespec="seconds")
     said = json.dumps({"release": release, "when": when, "previous": before}).encode() + b"\n"
     try:
         bucket.replace(CURRENT, said, tag)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from moto.server import ThreadedMotoServer
 
 from sifigan_triton.cli.main import main
 from sifigan_triton.server.container import read_options
@@ -20,29 +19,7 @@ from sifigan_triton.store.fetch import fetch
 from sifigan_triton.store.publish import publish, roll_back
 from sifigan_triton.store.release import CURRENT, RELEASE_FILE, release_key
 from tests.repository.test_servable import add_voice
-
-SECRET = "very-secret-text"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    moto = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    moto.start()
-    host, port = moto.get_host_and_port()
-    yield f"http://{host}:{port}"
-    moto.stop()
-
-
-@pytest.fixture
-def address(server: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Address:
-    """A prefix of its own, with nothing in it."""
-    for name, value in (("ENDPOINT_URL_S3", server), ("ACCESS_KEY_ID", "a"), ("SECRET_ACCESS_KEY", SECRET)):
-        monkeypatch.setenv(f"AWS_{name}", value)
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
-    import boto3
-
-    boto3.client("s3", endpoint_url=server).create_bucket(Bucket="voices")
-    return Address("voices", f"{abs(hash(request.node.name)):x}")
+from tests.store.conftest import SECRET
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -55,9 +32,11 @@ def contents(folder: Path) -> dict[str, bytes]:
 def repositories(tmp_path: Path) -> tuple[Path, Path]:
     """Two repositories that can be served and differ in one file."""
     one, two = tmp_path / "one", tmp_path / "two"
-    add_voice(one, None)
+    add_voice(one, "b")
+    for model in one.iterdir():
+        (model / "1" / "README").write_text("one\n")  # a store has no empty folders
     shutil.copytree(one, two)
-    (two / "sifigan" / "1" / "README").write_text("another\n")
+    (two / "sifigan-b" / "1" / "README").write_text("another\n")
     return one, two
 
 
@@ -78,7 +57,7 @@ def test_what_is_published_is_what_is_fetched(
     assert contents(second) == contents(two)
     assert contents(fetch(Address(address.bucket, address.prefix, first.name), tmp_path / "cache")) == contents(one)
     shared = next(name for name in contents(one) if not name.endswith("README"))
-    assert (first / shared).samefile(second / shared)
+    assert (second / shared).stat().st_nlink > 1  # what both have was fetched once
     assert main(["rollback", str(address)]) == 0
     assert fetch(address, tmp_path / "other") == tmp_path / "other" / first.name
     capsys.readouterr()
@@ -221,8 +200,7 @@ def test_what_cannot_be_switched_to_is_refused(address: Address, repositories: t
         roll_back(Address(address.bucket, address.prefix, "0" * 16))
     Bucket(address).write(CURRENT, b"{}")
     with pytest.raises(StoreError, match="does not name a release: switch to one"):
-        publish_address = read_address(str(address))
-        fetch(publish_address, one.parent / "cache")
+        fetch(address, one.parent / "cache")
     assert roll_back(Address(address.bucket, address.prefix, release)) == release
 
 
