@@ -18,7 +18,7 @@ START_S = 180.0
 class Served:
     """`sifigan-triton serve` in a process of its own."""
 
-    def __init__(self, repository: Path, folder: Path, *options: str, within: Sequence[str] = ()) -> None:
+    def __init__(self, repository: Path | str, folder: Path, *options: str, within: Sequence[str] = ()) -> None:
         """Describe it, with further options and a command that runs it; what it says goes to files in `folder`."""
         self._repository, self._folder, self._options, self._within = repository, folder, options, tuple(within)
         self.http_url = self.grpc_url = self.metrics_url = ""

@@ -25,9 +25,10 @@ pytestmark = pytest.mark.server
 
 
 def toy(folder: Path, value: int) -> Path:
-    """Write a repository whose answers are this much more than what they are asked."""
-    answer = 'pb_utils.Tensor("waveform", x)'
-    write_python_model(folder, "identity", IDENTITY.replace(answer, f'pb_utils.Tensor("waveform", x + {value})'))
+    """Write a repository whose answers are this much more than what they are asked, and take 0.2 s."""
+    code = IDENTITY.replace('pb_utils.Tensor("waveform", x)', f'pb_utils.Tensor("waveform", x + {value})')
+    slow = code.replace("        return", "        import time; time.sleep(0.2)\n        return")
+    write_python_model(folder, "identity", slow)
     (write_ensemble(folder, "sifigan") / "1" / "README").write_text("a store has no empty folders\n")
     return folder
 
