@@ -55,9 +55,11 @@ def contents(folder: Path) -> dict[str, bytes]:
 def repositories(tmp_path: Path) -> tuple[Path, Path]:
     """Two repositories that can be served and differ in one file."""
     one, two = tmp_path / "one", tmp_path / "two"
-    add_voice(one, None)
+    add_voice(one, "b")
+    for model in one.iterdir():
+        (model / "1" / "README").write_text("one\n")  # a store has no empty folders
     shutil.copytree(one, two)
-    (two / "sifigan" / "1" / "README").write_text("another\n")
+    (two / "sifigan-b" / "1" / "README").write_text("another\n")
     return one, two
 
 
@@ -78,7 +80,7 @@ def test_what_is_published_is_what_is_fetched(
     assert contents(second) == contents(two)
     assert contents(fetch(Address(address.bucket, address.prefix, first.name), tmp_path / "cache")) == contents(one)
     shared = next(name for name in contents(one) if not name.endswith("README"))
-    assert (first / shared).samefile(second / shared)
+    assert (second / shared).stat().st_nlink > 1
     assert main(["rollback", str(address)]) == 0
     assert fetch(address, tmp_path / "other") == tmp_path / "other" / first.name
     capsys.readouterr()
@@ -221,8 +223,7 @@ def test_what_cannot_be_switched_to_is_refused(address: Address, repositories: t
         roll_back(Address(address.bucket, address.prefix, "0" * 16))
     Bucket(address).write(CURRENT, b"{}")
     with pytest.raises(StoreError, match="does not name a release: switch to one"):
-        publish_address = read_address(str(address))
-        fetch(publish_address, one.parent / "cache")
+        fetch(address, one.parent / "cache")
     assert roll_back(Address(address.bucket, address.prefix, release)) == release
 
 
