@@ -3,8 +3,8 @@
     python -m benchmarks.lookahead --model-repository models [--frames 1000] [--piece 4]
 
 The recordings' features are pushed in pieces of `--piece` frames. Printed are, for `max_lookahead_frames` of 8 to 128
-and for exact audio: the signal-to-noise ratio against one call for the whole, the ratio in pieces of
-100 ms (10th percentile), and how many frames waited at most and on average behind a push.
+and for exact audio: the signal-to-noise ratio against one call for the whole, the 10th percentile
+of that ratio in pieces of 100 ms, and how many frames waited at most and on average behind a push.
 """
 
 from __future__ import annotations
