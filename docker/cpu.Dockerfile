@@ -50,7 +50,7 @@ COPY --from=toolchain /opt/sifigan/sbom.json /opt/sifigan/sbom-build.json
 COPY --from=toolchain /models/repository /opt/sifigan/models
 COPY sifigan_triton/__init__.py /opt/sifigan/sifigan_triton/
 COPY sifigan_triton/repository/__init__.py sifigan_triton/repository/servable.py \
-    sifigan_triton/repository/tensorrt_plan.py /opt/sifigan/sifigan_triton/repository/
+    sifigan_triton/repository/tensorrt_plan.py sifigan_triton/repository/voice_names.py /opt/sifigan/sifigan_triton/repository/
 COPY sifigan_triton/server /opt/sifigan/sifigan_triton/server
 COPY LICENSE NOTICE /opt/sifigan/
 COPY docker/make_sbom.py /opt/sifigan/docker/
