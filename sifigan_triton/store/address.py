@@ -53,8 +53,13 @@ def read_address(text: str) -> Address:
     bucket, _, prefix = rest.partition("/")
     prefix = prefix.rstrip("/")
     if at and not RELEASE_ID.fullmatch(release):
-        raise ValueError(f"behind the @ of the address stands no release: {_EXPECTED}")
+        raise ValueError(f"the address {_shown(text)!r} names no release: {_EXPECTED}")
     fine = text.startswith(SCHEME) and _BUCKET.fullmatch(bucket) and (not prefix or _PREFIX.fullmatch(prefix))
     if not fine or {".", ".."} & set(prefix.split("/")):
-        raise ValueError(f"the address is {text.partition('@')[0][:200]!r}, {_EXPECTED}")
+        raise ValueError(f"the address is {_shown(text)!r}, {_EXPECTED}")
     return Address(bucket, prefix, release or None)
+
+
+def _shown(text: str) -> str:
+    """Return an address for a message, without a user and a password that stand in it: those may hold slashes."""
+    return re.sub(r"//.*@", "//...@", text)[:200]

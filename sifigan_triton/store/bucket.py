@@ -190,7 +190,7 @@ def _scrub(text: str) -> str:
     for name in _SECRETS:
         if value := os.environ.get(name):
             text = text.replace(value, "***")
-    text = re.sub(r"//[^/@\s]*@", "//***@", text)
+    text = re.sub(r"//\S*@", "//***@", text)
     text = re.sub(r"(?i)(X-Amz-[A-Za-z-]+|Signature|Credential|Authorization)(=|: ?)[^&\s,]+", r"\1\2***", text)
     code, status = re.search(r"<Code>(\w+)</Code>", text), re.search(r"status code: (\d{3}[^:<\n]*)", text)
     if status:

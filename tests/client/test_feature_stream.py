@@ -104,7 +104,7 @@ def test_no_later_frame_changes_what_was_asked(seed: int) -> None:
                 reach, truth = each.tensors["range"].tolist()[0], whole(later, each, length)
                 assert mine.next_phase == truth.next_phase
                 assert needed_of(later[0], each, length) <= reach + each.tensors["f0"].size <= at
-                assert same_where_it_counts(later, each, length)
+                assert same_where_it_counts(later, each)
 
 
 def needed_of(f0: np.ndarray, each: Asked, length: int) -> int:
@@ -112,8 +112,8 @@ def needed_of(f0: np.ndarray, each: Asked, length: int) -> int:
     return Reach(tap_offsets(continuous_f0(f0), VOICE), 0, length, VOICE).frames_needed(each.first, each.end)[1]
 
 
-def same_where_it_counts(later: Features, each: Asked, length: int) -> bool:
-    """Return whether F0 and features of the sent frames are those of the whole utterance, F0 interpolated."""
+def same_where_it_counts(later: Features, each: Asked) -> bool:
+    """Return whether F0 of the sent frames, interpolated, is that of the whole utterance."""
     start, size = int(each.tensors["range"][0]), each.tensors["f0"].size
     around = each.tensors["voiced_around"].reshape(2, 2)
     known = around[around[:, 0] >= 0.0]
@@ -147,6 +147,20 @@ def test_in_a_gap_nothing_is_certain() -> None:
         taken.append(arriving.first)
     assert taken[3] == 0 < taken[4]
     assert 160 < taken[19] == taken[29] < taken[30]
+
+
+def test_a_gap_longer_than_what_is_kept() -> None:
+    """Ranges inside of it still know both of its ends."""
+    features, arriving, asked = song(2, 4 * SETTINGS.halo), Arriving(1.0, 0, None), list[Asked]()
+    features[0][:] = np.linspace(150.0, 850.0, features[0].size)
+    features[0][SETTINGS.halo // 2 : 3 * SETTINGS.halo] = 0.0
+    for piece in pieces(features, 2):
+        arriving.take(*piece)
+        asked += asked_now(arriving)
+    assert any(not each.tensors["f0"].any() for each in asked)
+    for each in asked:
+        assert prepared(each).next_phase == whole(features, each, features[0].size).next_phase
+        assert same_where_it_counts(features, each)
 
 
 @pytest.mark.parametrize("ahead", [0, 8, 64])

@@ -213,7 +213,15 @@ def test_messages_hold_no_secret(address: Address, tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize(
-    "text", ["s3:/a/b", "gs://voices/a", "s3://user:pw@voices/a", "s3://voices/../a", "s3://voices/a@current"]
+    "text",
+    [
+        "s3:/a/b",
+        "gs://voices/a",
+        "s3://user:pw@voices/a",
+        "s3://user:/:pw@voices/a",
+        "s3://voices/../a",
+        "s3://voices/a@current",
+    ],
 )
 def test_addresses_are_checked(text: str) -> None:
     with pytest.raises(ValueError, match="expected s3://bucket/prefix") as caught:
