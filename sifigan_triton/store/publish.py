@@ -8,7 +8,7 @@ import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from sifigan_triton.store.release import (
 
 logger = logging.getLogger(__name__)
 
+_UTC = timezone.utc  # noqa: UP017 - the Python of an image may be 3.10
 _AT_ONCE = 4
 """Files that are on their way at once."""
 
@@ -151,7 +152,7 @@ def list_releases(address: Address) -> tuple[list[Listed], Mapping[str, Any] | N
                 row[0] += 1
                 row[1] += stored.size
     rows = [Listed(release, *row) for release, row in found.items()]
-    rows.sort(key=lambda row: row.published or datetime.min.replace(tzinfo=UTC), reverse=True)
+    rows.sort(key=lambda row: row.published or datetime.min.replace(tzinfo=_UTC), reverse=True)
     try:
         return rows, read_served(bucket)[0]
     except AbsentError:
@@ -171,7 +172,7 @@ def _switch(bucket: Bucket, release: str) -> bool:
         tag = bucket.read(CURRENT, 2**30)[1]
     if before == release:
         return False
-    when = datetime.now(UTC).isoformat(timespec="seconds")
+    when = datetime.now(_UTC).isoformat(timespec="seconds")
     said = json.dumps({"release": release, "when": when, "previous": before}).encode() + b"\n"
     try:
         bucket.replace(CURRENT, said, tag)

@@ -118,14 +118,14 @@ def test_entry_point_is_in_the_image(tmp_path: Path) -> None:
     assert dict(re.findall(r"\b(PYTHONPATH)=(\S+)", SERVE_STAGE)) == {"PYTHONPATH": "/opt/sifigan"}
 
 
-def test_envoy_is_that_of_the_lock() -> None:
+def test_envoy_and_obstore_are_those_of_the_lock() -> None:
     """What the Dockerfile copies is where the package has it, which the toolchain installs."""
     packages = Path(importlib.util.find_spec("envoy").origin).parents[4]  # type: ignore[union-attr, arg-type]
     copied = re.findall(r"^COPY --from=toolchain /opt/venv/(\S+) (\S+)$", SERVE_STAGE, re.MULTILINE)
-    assert [target for _, target in copied] == ["/usr/local/bin/", "/usr/local/share/envoy/"]
-    for source, _ in copied:
+    assert [target for _, target in copied] == ["/usr/local/bin/", "/usr/local/share/envoy/", "/opt/sifigan/obstore/"]
+    for source, target in copied:
         (file,) = packages.glob(source)
-        assert file.is_file()
+        assert (file / "_obstore.abi3.so" if target.endswith("obstore/") else file).is_file()
 
 
 def test_versions_agree() -> None:

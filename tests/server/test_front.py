@@ -121,6 +121,19 @@ def features(first: float, count: int = 4) -> bytes:
     return json.dumps({"inputs": [tensor]}).encode()
 
 
+def test_a_call_that_comes_slowly_goes_where_calls_go_then(opened: House) -> None:
+    """Where it goes is decided when all of it is there: meanwhile the server may have been closed."""
+    body = features(-1.0)
+    host, port = opened.http_url.split(":")
+    with socket.create_connection((host, int(port)), timeout=60.0) as connection:
+        head = f"POST {INFER} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+        connection.sendall(head.encode() + body[:-1])
+        time.sleep(0.3)
+        opened.front.close()
+        connection.sendall(body[-1:])
+        assert connection.recv(100).startswith(b"HTTP/1.1 503 ")
+
+
 def infer(client: tritonclient.grpc.InferenceServerClient, first: float, count: int = 4) -> np.ndarray:
     tensor = tritonclient.grpc.InferInput("f0", [count], "FP32")
     tensor.set_data_from_numpy(np.array([first] + [0.0] * (count - 1), np.float32))

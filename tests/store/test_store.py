@@ -12,6 +12,7 @@ import pytest
 
 from sifigan_triton.cli.main import main
 from sifigan_triton.server.container import read_options
+from sifigan_triton.server.source import Source
 from sifigan_triton.store import fetch as fetching
 from sifigan_triton.store.address import Address, StoreError, read_address
 from sifigan_triton.store.bucket import Bucket
@@ -79,6 +80,43 @@ def test_the_container_serves_the_store_and_nothing_else(
     publish(repositories[1], address)
     assert options.again is not None
     assert contents(options.again().model_repository) == contents(repositories[1])
+
+
+def test_following_needs_a_store(repositories: tuple[Path, Path]) -> None:
+    environment = {"SIFIGAN_FOLLOW": "30", "SIFIGAN_GPU": "no", "SIFIGAN_BAKED": str(repositories[0])}
+    with pytest.raises(ValueError, match="SIFIGAN_FOLLOW is for an object store"):
+        read_options(environment)
+
+
+def test_a_release_that_was_fetched_needs_no_store(
+    address: Address, repositories: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = Address(address.bucket, address.prefix, publish(repositories[0], address).release.id)
+    fetched = fetch(named, tmp_path / "cache")
+    damaged = next(path for path in fetched.rglob("*.onnx"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
+    monkeypatch.setattr("sifigan_triton.store.bucket._RETRIES", 0)
+    assert fetch(named, tmp_path / "cache") == fetched
+    damaged.write_bytes(b"x" * damaged.stat().st_size)
+    with pytest.raises(StoreError, match="does not answer"):
+        fetch(named, tmp_path / "cache")
+
+
+def test_who_switches_second_is_told(
+    address: Address, repositories: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = (publish(each, address, switch=False).release.id for each in repositories)
+    real = Bucket.replace
+
+    def late(self: Bucket, *args: Any) -> None:
+        monkeypatch.setattr(Bucket, "replace", real)
+        roll_back(Address(address.bucket, address.prefix, two))
+        real(self, *args)
+
+    monkeypatch.setattr(Bucket, "replace", late)
+    with pytest.raises(StoreError, match=f"switched by somebody else meanwhile. Release {one} is whole"):
+        roll_back(Address(address.bucket, address.prefix, one))
+    assert Source(address).fetch().name == two
 
 
 class StopError(Exception):
