@@ -22,7 +22,8 @@ uv venv --python "${PYTHON_VERSION}" "$1"
 # Without dependencies: those of nvidia-pytriton are for its Python package, which nobody imports.
 uv pip install --python "$1/bin/python" --no-cache --no-deps --only-binary :all: --link-mode copy \
     --constraint requirements.lock "${packages[@]}"
-cd "$("$1/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+packages_folder=$("$1/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+cd "${packages_folder}"
 
 # What is not there stops the build: a new release may have it elsewhere.
 drop() {
