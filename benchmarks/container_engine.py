@@ -144,11 +144,12 @@ def _pip_settings() -> dict[str, str]:
 
 def _uv_settings(settings: dict[str, str]) -> str:
     """Return them as uv reads them."""
-    lines = ["system-certs = true", 'index-strategy = "unsafe-best-match"']  # the latter is how pip sees several
+    lines = ["system-certs = true"]
     links = settings.get("find-links", "").split()
     if links:
         lines.append(f"find-links = {links}")
     for key, default in (("index-url", "true"), ("extra-index-url", "false")):
         for url in settings.get(key, "").split():
-            lines += ["[[index]]", f'url = "{url}"', f"default = {default}"]
+            if not url.startswith("file://"):  # a copy of some of an index, whose other wheels uv would not look for
+                lines += ["[[index]]", f'url = "{url}"', f"default = {default}"]
     return "\n".join(lines) + "\n"

@@ -238,9 +238,8 @@ def try_image(trial: Trial, voice: Path) -> Facts:
 def build(engine: ContainerEngine, args: argparse.Namespace, folder: Path) -> Facts:
     """Build the image; returns seconds and sizes."""
     began = time.monotonic()
-    if args.stand_in:
-        if args.no_cache or not engine.run("images", "--quiet", BASE).strip():
-            subprocess.run([ROOT / "docker" / "stand_in.sh", BASE], check=True)
+    if args.stand_in and (args.no_cache or not engine.run("images", "--quiet", BASE).strip()):
+        subprocess.run([ROOT / "docker" / "stand_in.sh", BASE], check=True)
     based = time.monotonic()
     options = [word for each in args.build_arg for word in ("--build-arg", each)]
     revision = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)

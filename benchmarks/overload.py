@@ -22,6 +22,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -68,11 +69,18 @@ HEAD = (
 )
 
 
-class Crowd:
-    """Clients of one server."""
+class Working(Protocol):
+    """One server, or several behind one address."""
 
-    def __init__(self, served: Served, http: str) -> None:
-        """Remember the server."""
+    def cpu_s(self) -> float:
+        """Return the processor time of all its processes, in seconds."""
+
+
+class Crowd:
+    """Clients of one address."""
+
+    def __init__(self, served: Working, http: str) -> None:
+        """Remember the address, and what works behind it."""
         self._served, self._http = served, http
         self._request = shipped("frames-627")[0]
 
@@ -141,7 +149,7 @@ class Crowd:
                 task.add_done_callback(tasks.discard)
 
 
-async def measure(served: Served, http: str, args: argparse.Namespace) -> None:
+async def measure(served: Working, http: str, args: argparse.Namespace) -> None:
     """Run the loads and print the table."""
     crowd = Crowd(served, http)
     await crowd.trial("warm", 3.0, crowd.alone)

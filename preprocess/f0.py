@@ -11,6 +11,8 @@ from .voice import Voice
 
 _F0 = TypeVar("_F0", npt.NDArray[np.float32], npt.NDArray[np.float64])
 
+Anchors = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+
 LOWEST_FLOOR_HZ = 1.0
 """Lowest F0 that an engine can be built for."""
 
@@ -26,20 +28,29 @@ def raise_to_floor(f0: _F0, f0_floor: float) -> _F0:
     return raised
 
 
-def continuous_f0(f0: npt.NDArray[np.float32] | npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def continuous_f0(
+    f0: npt.NDArray[np.float32] | npt.NDArray[np.float64], anchors: Anchors | None = None
+) -> npt.NDArray[np.float64]:
     """Fill unvoiced frames by linear interpolation in Hz, the first and last voiced value held towards the ends.
 
     Args:
         f0: float (T,) in Hz, 0 where unvoiced.
+        anchors: places, counted from the first of these frames, and F0 in Hz of voiced frames before and behind them:
+            bitwise the same values come out as if all frames up to these were there.
 
     Returns:
         float64 (T,) in Hz; all zero if no frame is voiced.
 
     """
     voiced = np.flatnonzero(f0)
-    if voiced.size == 0:
+    places, values = voiced.astype(np.float64), f0[voiced].astype(np.float64)
+    if anchors is not None:
+        at = np.searchsorted(anchors[0], 0.0)  # how many lie before
+        places = np.concatenate([anchors[0][:at], places, anchors[0][at:]])
+        values = np.concatenate([anchors[1][:at], values, anchors[1][at:]])
+    if places.size == 0:
         return np.zeros(f0.shape, np.float64)
-    return np.interp(np.arange(f0.size), voiced, f0[voiced].astype(np.float64))
+    return np.interp(np.arange(f0.size), places, values)
 
 
 def dilation_factors(cf0: npt.NDArray[np.float64], voice: Voice) -> npt.NDArray[np.float32]:

@@ -9,9 +9,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .names import BAP, F0, F0_FACTOR, MCEP, REPAIR, SAMPLES, SEED
+from .names import (
+    BAP,
+    F0,
+    F0_FACTOR,
+    FIRST_SAMPLE,
+    MCEP,
+    NEXT_PHASE,
+    PHASE,
+    RANGE,
+    REPAIR,
+    SAMPLES,
+    SEED,
+    VOICED_AROUND,
+    WANTED,
+)
 from .older_tensors import EXCITATION, FACTORS, FEATURES, check_older_tensors, preprocess_tensors
-from .pipeline import preprocess
+from .pipeline import Prepared, prepare
+from .ranges import Range
 from .repair import Report
 from .settings import Settings
 from .validate import check_tensors
@@ -24,7 +39,8 @@ Tensors = dict[str, npt.NDArray[Any]]
 class Interface:
     """One way to ask for an utterance."""
 
-    function: Callable[..., Windows]
+    function: Callable[..., Prepared | Windows]
+    """One that knows no ranges returns windows: all of the utterance is wanted."""
     check: Callable[..., object]
     """Takes the required arguments: refuses what can be refused without reading a value."""
     required: Mapping[str, str]
@@ -58,24 +74,32 @@ class Interface:
             report: called with what was repaired.
 
         Returns:
-            By name: the fields of `Windows`, and `samples` int64 (1,).
+            By name: the fields of `Windows`; `wanted` int64 (n, 1); `first_sample` and `samples` int64 (1,);
+            `next_phase` float64 (1,).
 
         Raises:
             RequestError: naming the tensor, what was expected, what was got and the first bad frame.
 
         """
         given = {argument: tensors.get(name) for name, argument in self.arguments.items()}
-        windows = self.function(**given, settings=settings, report=report)
-        samples = tensors[self.timed].shape[-1] * settings.voice.hop_size
-        return {**vars(windows), SAMPLES: np.array([samples], np.int64)}
+        made = self.function(**given, settings=settings, report=report)
+        if isinstance(made, Windows):
+            made = Prepared.of(made, Range.whole(tensors[self.timed].shape[-1]), settings)
+        return {
+            **vars(made.windows),
+            WANTED: made.wanted,
+            FIRST_SAMPLE: np.array([made.first_sample], np.int64),
+            SAMPLES: np.array([made.samples], np.int64),
+            NEXT_PHASE: np.array([made.next_phase], np.float64),
+        }
 
 
 INTERFACES = (
     Interface(
-        preprocess,
+        prepare,
         check_tensors,
         {name: name for name in (F0, MCEP, BAP)},
-        {name: name for name in (F0_FACTOR, SEED, REPAIR)},
+        {name: name for name in (F0_FACTOR, SEED, REPAIR, PHASE, VOICED_AROUND)} | {RANGE: "span"},
         F0,
     ),
     Interface(

@@ -57,26 +57,27 @@ def name_frames(frames: Frames) -> str:
     return f"frame{'s' if frames.size > 1 else ''} {', '.join(names)}{rest}"
 
 
-def finite(tensors: Tensors, mend: bool, report: Report | None = None) -> Tensors:
+def finite(tensors: Tensors, mend: bool, report: Report | None = None, start: int = 0) -> Tensors:
     """Return tensors that hold neither NaN nor Inf: the given ones, or what `repair` makes of them.
 
     Args:
         tensors: float32 (T,) or (T, C) by name, all of one length.
         mend: whether to repair; otherwise a tensor that is not finite is refused.
         report: called with what was replaced.
+        start: number of the first frame, for message and report.
 
     Raises:
         RequestError: naming the first bad value and all frames of its tensor that hold one.
 
     """
     if mend:
-        return repair(tensors, report)
+        return repair(tensors, report, start)
     for name, values in tensors.items():
-        _check_finite(name, values)
+        _check_finite(name, values, start)
     return tensors
 
 
-def repair(tensors: Tensors, report: Report | None = None) -> Tensors:
+def repair(tensors: Tensors, report: Report | None = None, start: int = 0) -> Tensors:
     """Replace the frames of each tensor that hold NaN or Inf by the nearest finite frame of the same tensor.
 
     A frame is replaced as a whole, so that no spectrum is mixed from two frames; of two frames equally near, the
@@ -85,6 +86,7 @@ def repair(tensors: Tensors, report: Report | None = None) -> Tensors:
     Args:
         tensors: float32 (T,) or (T, C) by name, all of one length.
         report: called with what was replaced; not called when everything was finite.
+        start: number of the first frame, for the report.
 
     Returns:
         The tensors by name; those that were finite are the same objects.
@@ -97,19 +99,19 @@ def repair(tensors: Tensors, report: Report | None = None) -> Tensors:
     for name, values in tensors.items():
         bad = bad_frames(values)
         if bad.size:
-            repaired[name], frames[name] = _replace(name, values, bad), bad
+            repaired[name], frames[name] = _replace(name, values, bad), bad + start
     if frames and report is not None:
         report(Repair(frames, len(next(iter(tensors.values())))))
     return repaired
 
 
-def _check_finite(name: str, values: npt.NDArray[np.float32]) -> None:
+def _check_finite(name: str, values: npt.NDArray[np.float32], start: int) -> None:
     bad = bad_frames(values)
     if bad.size == 0:
         return
     first = (int(bad[0]), *(int(column) for column in np.argwhere(~np.isfinite(values[bad[0]]))[0]))
-    where = f"frame {first[0]}" if values.ndim == 1 else f"frame {first[0]}, coefficient {first[1]}"
-    which = "" if bad.size == 1 else f": {name_frames(bad)}"
+    where = f"frame {start + first[0]}" + (f", coefficient {first[1]}" if values.ndim > 1 else "")
+    which = "" if bad.size == 1 else f": {name_frames(bad + start)}"
     raise RequestError(
         f"{name} is {values[first]} at {where}, expected finite values ({bad.size} of {len(values)} frames hold NaN or "
         f"Inf{which}): mend the analysis of these frames or set the input repair to true",

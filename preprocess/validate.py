@@ -91,13 +91,14 @@ def check_length(name: str, frames: int, settings: Settings) -> None:
         )
 
 
-def check_f0(f0: npt.NDArray[np.float64], f0_factor: float, settings: Settings) -> None:
+def check_f0(f0: npt.NDArray[np.float64], f0_factor: float, settings: Settings, start: int = 0) -> None:
     """Check that every voiced frame, `f0_factor` applied, lies in the range that the engine promises.
 
     Args:
         f0: float64 (T,) in Hz, 0 where unvoiced, before `f0_factor`.
         f0_factor: the request's factor.
         settings: constants of the voice and the engine.
+        start: number of the first of these frames, for the message.
 
     Raises:
         RequestError: naming the frame whose F0 is negative, below the engine's floor or above half the sample rate.
@@ -106,7 +107,9 @@ def check_f0(f0: npt.NDArray[np.float64], f0_factor: float, settings: Settings) 
     negative = np.flatnonzero(f0 < 0.0)
     if negative.size:
         frame = int(negative[0])
-        raise RequestError(f"f0 is {f0[frame]:g} Hz at frame {frame}, expected 0 (unvoiced) or a positive frequency")
+        raise RequestError(
+            f"f0 is {f0[frame]:g} Hz at frame {start + frame}, expected 0 (unvoiced) or a positive frequency"
+        )
     scaled = f0 * f0_factor
     low = np.flatnonzero((scaled > 0.0) & (scaled < lowest_f0(settings.f0_floor)))
     if low.size:
@@ -114,8 +117,8 @@ def check_f0(f0: npt.NDArray[np.float64], f0_factor: float, settings: Settings) 
         enough = np.ceil(1e4 * settings.f0_floor / f0[frame]) / 1e4  # rounded up: the advice has to work
         rebuild = f" or build with --f0-floor {np.floor(scaled[frame]):g}" if scaled[frame] >= LOWEST_FLOOR_HZ else ""
         raise RequestError(
-            f"f0 of {scaled[frame]:.2f} Hz at frame {frame} (f0 {f0[frame]:.2f} Hz times f0_factor {f0_factor:g}) lies "
-            f"below the engine's floor of {settings.f0_floor:g} Hz: raise f0_factor to at least "
+            f"f0 of {scaled[frame]:.2f} Hz at frame {start + frame} (f0 {f0[frame]:.2f} Hz times f0_factor "
+            f"{f0_factor:g}) lies below the engine's floor of {settings.f0_floor:g} Hz: raise f0_factor to at least "
             f"{enough:.4f}{rebuild}",
             "f0_floor",
         )
@@ -123,17 +126,21 @@ def check_f0(f0: npt.NDArray[np.float64], f0_factor: float, settings: Settings) 
     if high.size:
         frame = int(high[0])
         raise RequestError(
-            f"f0 of {scaled[frame]:.2f} Hz at frame {frame} (f0 {f0[frame]:.2f} Hz times f0_factor {f0_factor:g}), "
-            f"expected less than half the sample rate, {settings.voice.sample_rate / 2:g} Hz: lower f0 or f0_factor"
+            f"f0 of {scaled[frame]:.2f} Hz at frame {start + frame} (f0 {f0[frame]:.2f} Hz times f0_factor "
+            f"{f0_factor:g}), expected less than half the sample rate, {settings.voice.sample_rate / 2:g} Hz: lower f0 "
+            "or f0_factor"
         )
 
 
-def check_normalised(features: npt.NDArray[np.float32], given: Mapping[str, npt.NDArray[np.float32]]) -> None:
+def check_normalised(
+    features: npt.NDArray[np.float32], given: Mapping[str, npt.NDArray[np.float32]], start: int = 0
+) -> None:
     """Check that a voice can have these features: no network makes sound of what lies far from all it has seen.
 
     Args:
         features: float32 (43, T), normalised: in standard deviations from the voice's mean.
         given: what they were made of, for the message: float32 (T, 40) and (T, 3), by the tensors' names.
+        start: number of the first of these frames, for the message.
 
     Raises:
         RequestError: naming the first value that lies too far away.
@@ -149,10 +156,10 @@ def check_normalised(features: npt.NDArray[np.float32], given: Mapping[str, npt.
     width = given[mcep].shape[1]
     name, coefficient = (mcep, coefficient) if coefficient < width else (bap, coefficient - width)
     raise RequestError(
-        f"{name} is {given[name][frame, coefficient]:g} at frame {frame}, coefficient {coefficient}: {deviation:.3g} "
-        f"standard deviations from the voice's mean, expected at most {LARGEST_DEVIATION:g} ({frames} of "
-        f"{features.shape[1]} frames lie further away): mend the analysis of these frames, or make the features as the "
-        "voice's own were made (sifigan-triton analyze)",
+        f"{name} is {given[name][frame, coefficient]:g} at frame {start + frame}, coefficient {coefficient}: "
+        f"{deviation:.3g} standard deviations from the voice's mean, expected at most {LARGEST_DEVIATION:g} ({frames} "
+        f"of {features.shape[1]} frames lie further away): mend the analysis of these frames, or make the features as "
+        "the voice's own were made (sifigan-triton analyze)",
         "range",
     )
 

@@ -65,6 +65,42 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         temporary.replace(target)
 
 
+@contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a binary file that appears as `path`, whole and on the disk, when the block ends, and replaces nothing.
+
+    Of several processes that make it at a time, on whatever machines, one is the first; the others are told.
+
+    Args:
+        path: the file to write; missing parent folders are made.
+
+    Yields:
+        A seekable binary file, empty.
+
+    Raises:
+        FileExistsError: if there is such a file; it stays as it is.
+        DiskFullError: if there is no room for it.
+        OSError: if a folder cannot be made or the file cannot be written.
+
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(f"{path.parent}: is no folder, expected one to write {path.name} to") from None
+    buffer = io.BytesIO()
+    yield buffer
+    temporary = hidden_beside(path)
+    with room_for(path, buffer.getbuffer().nbytes):
+        try:
+            with temporary.open("xb") as file:
+                file.write(buffer.getbuffer())
+                file.flush()
+                os.fsync(file.fileno())  # else a machine that fails may leave the name without the bytes
+            path.hardlink_to(temporary)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
 def write_file(path: Path, content: bytes) -> None:
     """Write a file of a folder that is still private, such as a build's.
 

@@ -120,8 +120,8 @@ def small_deployment(demo_voice: tuple[Voice, Generator]) -> Iterator[Deployment
 
 @pytest.fixture(scope="session")
 def full_size_deployment(random_folder: Path, full_voice: tuple[Voice, Generator]) -> Iterator[Deployment]:
-    """The full-size voice of random weights: window 128, F0 floor 100 Hz."""
-    yield from _deploy(random_folder, full_voice, BUILT / "random-window-128-floor-100", 128, 100.0)
+    """The full-size voice of random weights, whose engines take longest to build: windows of 32 and 16 frames."""
+    yield from _deploy(random_folder, full_voice, BUILT / "random-window-32-floor-100", 32, 100.0)
 
 
 @pytest.fixture(scope="session")

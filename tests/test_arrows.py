@@ -23,8 +23,11 @@ ARROWS: dict[str, frozenset[str]] = {
     "quality": frozenset({"preprocess", "features"}),
     "repository": frozenset({"preprocess", "postprocess"}),
     "build": frozenset({"preprocess", "postprocess", "network", "voice", "features", "quality", "repository"}),
-    "server": frozenset({"repository"}),
-    "client": frozenset(),
+    "store": frozenset({"repository"}),
+    "server": frozenset({"repository", "store"}),
+    "client": frozenset({"preprocess"}),
+    "bulk": frozenset({"preprocess", "features", "client"}),
+    "capacity": frozenset({"features", "repository", "server", "client"}),
     "measure": frozenset({"preprocess", "features", "repository", "server", "client"}),
 }
 """For each room those it may import from, beside itself and the base; the command line may import from all."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 import venv
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,7 +49,7 @@ class Environment:
         done = subprocess.run(
             [str(self.folder / "bin" / program), *map(str, arguments)],
             cwd=self.elsewhere,
-            env={"PATH": "/usr/bin:/bin", "HOME": str(self.elsewhere)},
+            env={"PATH": "/usr/bin:/bin", "HOME": str(self.elsewhere), "OMP_NUM_THREADS": "1"},
             capture_output=True,
             text=True,
             check=False,
@@ -94,28 +99,72 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
+def pip_install(environment: Path, *options: object, **settings: Any) -> None:
+    """Install into an environment with the pip of this one, at the versions of the lock."""
+    command = [sys.executable, "-m", "pip", "--python", environment / "bin" / "python", "install", "--quiet"]
+    lock = ["--only-binary=:all:", "--no-compile", "--constraint", ROOT / "requirements.lock"]
+    subprocess.run([*command, *lock, *options], check=True, **settings)
+
+
+@pytest.fixture(scope="module")
+def client(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    folder = tmp_path_factory.mktemp("environment") / "client"
+    venv.create(folder, symlinks=True)
+    pip_install(folder, wheel)
+    return Environment(folder, tmp_path_factory.mktemp("elsewhere"))
+
+
 Make = Callable[[str], Environment]
 
 
 @pytest.fixture(scope="module")
 def make(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Make:
-    """Install the wheel with an extra into a fresh environment, at the versions of the lock."""
+    """Install the wheel with an extra into a fresh environment.
+
+    The rest, 2 GB, is neither fetched nor unpacked once more: pip chooses among wheels that hold what the packages of
+    this environment say of themselves, and what it chooses is linked from here. `make setup` installed it by the lock.
+    """
+    known = tmp_path_factory.mktemp("known")
+    said = {
+        (package.name, package.version): package.read_text("METADATA") for package in importlib.metadata.distributions()
+    }
+    said["cuda-python", "0"] = "Metadata-Version: 2.1\nName: cuda-python\nVersion: 0\n"  # `make lock` leaves it out
+    for (name, version), metadata in said.items():
+        about = f"{re.sub(r'[-_.]+', '_', name)}-{version}"
+        with zipfile.ZipFile(known / f"{about}-py3-none-any.whl", "w") as empty:
+            empty.writestr(f"{about}.dist-info/METADATA", metadata or "")
+            empty.writestr(f"{about}.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+            empty.writestr(f"{about}.dist-info/RECORD", "")
 
     def make(extra: str) -> Environment:
-        folder = tmp_path_factory.mktemp("environment") / (extra or "client")
-        venv.create(folder, with_pip=True, symlinks=True)
-        wanted = f"{wheel}[{extra}]" if extra else str(wheel)
-        lock = ROOT / "requirements.lock"
-        options = ["--quiet", "--no-compile", "--only-binary=:all:", "--constraint", lock, wanted]
-        subprocess.run([folder / "bin" / "python", "-m", "pip", "install", *options], check=True)
+        folder = tmp_path_factory.mktemp("environment") / extra
+        venv.create(folder, symlinks=True)
+        (packages,) = folder.glob("lib/python3*/site-packages")
+        alone = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
+        options = ["--dry-run", "--report", folder / "chosen.json", "--no-index", "--find-links", known]
+        pip_install(folder, *options, f"{wheel}[{extra}]", env=alone | {"PIP_CONFIG_FILE": os.devnull})
+        for chosen in json.loads((folder / "chosen.json").read_text())["install"]:
+            if chosen["metadata"]["name"] not in ("sifigan-triton", "cuda-python"):
+                link(importlib.metadata.distribution(chosen["metadata"]["name"]), packages)
+        pip_install(folder, "--no-deps", wheel)
         return Environment(folder, tmp_path_factory.mktemp("elsewhere"))
 
     return make
 
 
-@pytest.fixture(scope="module")
-def client(make: Make) -> Environment:
-    return make("")
+def link(package: importlib.metadata.Distribution, packages: Path) -> None:
+    """Give the files of a package another name in the `site-packages` of an environment."""
+    for file in package.files or ():
+        target = packages / file
+        if "bin" in file.parts[:4] and file.parts[0] == "..":
+            target = packages.parents[2] / "bin" / file.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            target.hardlink_to(file.locate())
+        except FileExistsError:
+            pass
+        except OSError:
+            shutil.copy2(file.locate(), target)  # another disk
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])

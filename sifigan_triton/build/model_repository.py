@@ -19,6 +19,7 @@ from sifigan_triton.repository.model_plan import plan_models
 from sifigan_triton.repository.servable import VERSION, read_manifest
 from sifigan_triton.repository.staging import publish, stage_model, staging_folder
 from sifigan_triton.repository.tensorrt_plan import problems, read_machine
+from sifigan_triton.repository.voice_names import MAIN, of_voice
 from sifigan_triton.voice.folder import load_voice, voice_hash
 
 __all__ = ["BuildError", "BuildOptions", "GateError", "build"]
@@ -56,7 +57,8 @@ def build(options: BuildOptions) -> list[Path]:
             published = publish(staging, options.output)
     except DiskFullError as error:
         raise BuildError(f"{options.output}: nothing is published, what was there stays: {error}") from None
-    logger.info("%s: %d files written, ensemble sifigan runs %s", options.output, len(published), options.default.model)
+    written = f"{options.output}: {len(published)} files written"
+    logger.info("%s, ensemble %s runs %s", written, of_voice(MAIN, options.name), options.folder(options.default))
     _warn_of_others(options, settings)
     return published
 
@@ -67,12 +69,12 @@ def _stage_engines(options: BuildOptions, spec: EngineSpec, staging: Path) -> No
     scratch.mkdir()
     builder = EngineBuilder(options, EngineMaker(spec, scratch, staging.parent / TIMING_CACHE))
     for kind in options.engines:
-        made, published = made_from(options, spec.settings, kind), options.output / kind.model / VERSION
+        made, published = made_from(options, spec.settings, kind), options.output / options.folder(kind) / VERSION
         fits = kind.runtime != "trt" or not problems(read_manifest(published), read_machine())
         if fits and up_to_date(published, kind, made):
-            logger.info("%s: up to date", kind.model)
+            logger.info("%s: up to date", options.folder(kind))
             continue
-        folder = staging / kind.model / VERSION
+        folder = staging / options.folder(kind) / VERSION
         facts = builder.build(kind, folder)
         write_manifest(folder, kind, made, facts)
     shutil.rmtree(scratch)
@@ -81,14 +83,14 @@ def _stage_engines(options: BuildOptions, spec: EngineSpec, staging: Path) -> No
 def _stage_models(options: BuildOptions, settings: Settings, staging: Path) -> None:
     """Make every model folder but for the engines' own files."""
     voice_sha256 = voice_hash(options.voice)
-    for plan in plan_models(settings, voice_sha256, options.engines, options.default, options.platform):
+    for plan in plan_models(settings, voice_sha256, options.engines, options.default, options.platform, options.name):
         stage_model(staging, plan)
 
 
 def _warn_of_others(options: BuildOptions, settings: Settings) -> None:
     """Point out engines of the repository that this build leaves unusable: not built, or of another voice or shape."""
     for kind in ENGINES.values():
-        folder = options.output / kind.model
+        folder = options.output / options.folder(kind)
         if kind in options.engines or not (folder / "config.pbtxt").is_file():
             continue
         fix = f"build it with --engine {kind.name} or remove {folder}"
@@ -96,7 +98,7 @@ def _warn_of_others(options: BuildOptions, settings: Settings) -> None:
             logger.warning(
                 "%s has a config.pbtxt but no engine; a plain tritonserver will not start on this repository "
                 "(`sifigan-triton serve` leaves the model out): %s",
-                kind.model,
+                folder.name,
                 fix,
             )
             continue
@@ -104,4 +106,4 @@ def _warn_of_others(options: BuildOptions, settings: Settings) -> None:
         keys = [key for key in ("voice_sha256", "window", "f0_floor", "max_batch_size") if key in made]
         different = [key for key in keys if published.get(key) != made[key]]
         if different:
-            logger.warning("%s is of an earlier build with another %s: %s", kind.model, " and ".join(different), fix)
+            logger.warning("%s is of an earlier build with another %s: %s", folder.name, " and ".join(different), fix)

@@ -13,6 +13,7 @@ from sifigan_triton.features.requests import measurement_file
 from sifigan_triton.network.engine_spec import EngineSpec
 from sifigan_triton.quality import Bounds, bounds_for
 from sifigan_triton.repository.engine_kinds import ENGINES, EngineKind, Platform
+from sifigan_triton.repository.voice_names import check_voice_name, of_voice
 
 AUTO = "auto"
 GATE_DATA = tuple(measurement_file(f"{name}.json") for name in ("short", "frames-627", "several", "long"))
@@ -41,6 +42,12 @@ class BuildOptions:
     bounds: Mapping[str, float] = field(default_factory=dict)
     """Bounds of the quality gate that replace the default ones, by name."""
     gate_data: tuple[Path, ...] = GATE_DATA
+    name: str = ""
+    """The voice's name among several of the repository; empty: its models have the plain names."""
+
+    def folder(self, kind: EngineKind) -> Path:
+        """Return the folder of an engine's model, relative to the repository."""
+        return Path(of_voice(kind.model, self.name))
 
     def bounds_of(self, kind: EngineKind) -> Bounds:
         """Return the bounds that an engine is held to; those of FP32 engines find defects, and cannot be loosened."""
@@ -58,6 +65,11 @@ class BuildOptions:
             BuildError: naming the option, what was expected and the fix.
 
         """
+        if self.name:
+            try:
+                check_voice_name(self.name)
+            except ValueError as error:
+                raise BuildError(f"--as: {error}") from None
         reduced = [kind.name for kind in self.engines if kind.precision != "fp32"]
         missing = [str(path) for path in self.gate_data if not path.is_file()]
         if reduced and missing:

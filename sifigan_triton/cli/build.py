@@ -23,6 +23,7 @@ EPILOG = """examples:
   sifigan-triton build --engine all --platform container    for NVIDIA's container, with its native backends
   sifigan-triton build --precision fp16 --keep-fp32 auto    FP16 engines, as much in FP32 as the quality gate asks for
   sifigan-triton build --check-tensorrt                     is the graph TensorRT's? needs no GPU
+  sifigan-triton build --voice voices/x --as x --output deploy/models   one more voice beside those that are there
   sifigan-triton build --f0-floor 50                        for low voices: more context, a little more arithmetic
 """
 
@@ -65,7 +66,10 @@ def _options(args: argparse.Namespace) -> BuildOptions:
         keep_fp32=AUTO if args.keep_fp32 == AUTO else tuple(filter(None, args.keep_fp32.split(","))),
         bounds=parse_bounds(args.bound),
         gate_data=tuple(args.gate_data),
+        name=args.name,
     )
+    if options.name and not args.output:
+        raise BuildError(f"--as {options.name} adds a voice to a repository: name it with --output")
     return options if args.output else replace(options, output=default_output(options))
 
 
@@ -111,6 +115,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="model repository to write (default: model_repository for the default build, build/models/VOICE for every "
         "other one; `serve`, `demo` and `benchmark` then use it by themselves)",
+    )
+    parser.add_argument(
+        "--as",
+        dest="name",
+        default="",
+        metavar="NAME",
+        help="name of the voice among several of the repository: its models are sifigan-NAME and so on, those of other "
+        "voices stay as they are (default: the plain names, for the only or the first voice)",
     )
     parser.add_argument(
         "--platform",

@@ -14,6 +14,7 @@ from sifigan_triton.files import is_stream
 
 if TYPE_CHECKING:
     from sifigan_triton.repository.servable import Servable
+    from sifigan_triton.server.service import ServiceOptions
     from sifigan_triton.server.triton_server import TritonServer
 
 OPEN_PORTS = """\
@@ -87,31 +88,18 @@ def build(args: argparse.Namespace) -> None:
     run(args)
 
 
+def voices(args: argparse.Namespace) -> None:
+    """List the voices of a repository, or remove one."""
+    from sifigan_triton.cli.voices import run
+
+    run(args)
+
+
 def serve(args: argparse.Namespace) -> None:
     """Run the service in the foreground."""
-    from sifigan_triton.repository.servable import MAIN, find_servable
-    from sifigan_triton.server import tracing
-    from sifigan_triton.server.front import Limits, Ports
-    from sifigan_triton.server.service import Service, ServiceOptions
+    from sifigan_triton.server.service import Service
 
-    servable = find_servable(args.model_repository)
-    for name, reason in sorted(servable.left_out.items()):
-        print(f"left out: {name}: {reason}")
-    for note in servable.notes:
-        print(f"note: {note}")
-    options = ServiceOptions(
-        servable.repository,
-        servable.models,
-        probed=(MAIN,),
-        host=args.host,
-        ports=Ports(args.http_port, args.grpc_port, args.metrics_port),
-        limits=Limits(args.max_in_flight, args.max_request_mb * 2**20),
-        grace_s=args.grace,
-        logs=args.logs,
-        client_shared_memory=args.client_shared_memory,
-        arguments=tracing.flags(args.otlp) if args.otlp else (),
-    )
-    service = Service(options)
+    service = Service(_service_options(args))
     if not service.is_local:
         print(OPEN_PORTS)
 
@@ -120,6 +108,43 @@ def serve(args: argparse.Namespace) -> None:
               f"{service.metrics_url}; logs {args.logs}; Ctrl-C stops", flush=True)  # fmt: skip
 
     service.run(ready)
+
+
+def _service_options(args: argparse.Namespace) -> ServiceOptions:
+    """Look at the repository, and say what of it is left out: at the start, and whenever the service is told to."""
+    from sifigan_triton.repository.servable import find_servable
+    from sifigan_triton.server import tracing
+    from sifigan_triton.server.front import Limits, Ports
+    from sifigan_triton.server.service import ServiceOptions
+
+    servable = find_servable(_fetched(args.model_repository))
+    for name, reason in sorted(servable.left_out.items()):
+        print(f"left out: {name}: {reason}", flush=True)
+    for note in servable.notes:
+        print(f"note: {note}")
+    return ServiceOptions(
+        servable.repository,
+        servable.models,
+        probed=servable.voices,
+        host=args.host,
+        ports=Ports(args.http_port, args.grpc_port, args.metrics_port),
+        limits=Limits(args.max_in_flight, args.max_request_mb * 2**20),
+        grace_s=args.grace,
+        logs=args.logs,
+        client_shared_memory=args.client_shared_memory,
+        arguments=tracing.flags(args.otlp) if args.otlp else (),
+        again=lambda: _service_options(args),
+    )
+
+
+def _fetched(repository: Path | str) -> Path:
+    """Return a repository's folder; that of an object store is fetched, and was verified file by file."""
+    if isinstance(repository, Path):
+        return repository
+    from sifigan_triton.store.address import read_address
+    from sifigan_triton.store.fetch import cache_folder, fetch
+
+    return fetch(read_address(repository), cache_folder())
 
 
 def health(args: argparse.Namespace) -> int:
@@ -139,10 +164,25 @@ def analyze(args: argparse.Namespace) -> None:
     done(f"{args.output}: {features.frames} frames, {features.seconds:.2f} s, {(features.f0 > 0).sum()} voiced")
 
 
-def synthesize(args: argparse.Namespace) -> None:
-    """Synthesise a feature file, or a recording (`resynthesize`), on a running server."""
+def synthesize(args: argparse.Namespace) -> int | None:
+    """Synthesise feature files, or recordings (`resynthesize`), on a running server; returns 1 if some fail."""
+    if args.stream and args.plot is not None:
+        raise ValueError("--plot draws a whole file and --stream has none: leave one of the two out")
+    if len(args.input) > 1 or args.output.is_dir():
+        if args.stream:
+            raise ValueError("--stream makes one file: give one input, and the name of a file")
+        from sifigan_triton.cli.bulk import make_all
+
+        return make_all(args, _voice(args) if args.command == "resynthesize" else None)
+    _synthesize_one(args, *args.input)
+    return None
+
+
+def _synthesize_one(args: argparse.Namespace, source: Path) -> None:
     from sifigan_triton.cli.demo import synthesize_to_files
-    from sifigan_triton.client import SifiganClient
+    from sifigan_triton.cli.stream import too_long, write_stream
+    from sifigan_triton.cli.voices import telling_voices
+    from sifigan_triton.client import SifiganClient, SynthesisError
     from sifigan_triton.features.analysis import analyze_recording
     from sifigan_triton.features.audio import audio_format
     from sifigan_triton.features.features import Features
@@ -150,16 +190,24 @@ def synthesize(args: argparse.Namespace) -> None:
 
     done = _report_of(args.output)
     audio_format(args.output)  # before the work is done, not after
-    _check_apart(args.input, args.output, args.plot)
+    _check_apart(source, args.output, args.plot)
     if args.plot is not None:
         picture_format(args.plot)
-    if args.command == "synthesize":
-        features = Features.load(args.input)
-    else:
-        features = analyze_recording(args.input, _voice(args))
-    with SifiganClient(args.url, args.model, args.timeout, retries=0) as client:
-        title = f"{args.input.name}, f0_factor {args.f0_factor:g}"
-        synthesize_to_files(client, features, args.f0_factor, args.output, args.plot, title, args.seed, args.repair)
+    features = Features.load(source) if args.command == "synthesize" else analyze_recording(source, _voice(args))
+    with SifiganClient(args.url, args.model, args.timeout, retries=0) as client, telling_voices(client):
+        title = f"{source.name}, f0_factor {args.f0_factor:g}"
+        if not args.stream:
+            try:
+                synthesize_to_files(
+                    client, features, args.f0_factor, args.output, args.plot, title, args.seed, args.repair
+                )
+            except SynthesisError as refusal:
+                if not too_long(refusal) or args.plot is not None:
+                    raise
+                print(f"{source}: too long for one call ({refusal}); it is streamed", file=sys.stderr)
+                args.stream = True
+        if args.stream:
+            write_stream(client, features, args)
     done(f"{args.output}: {features.seconds:.2f} s")
 
 
@@ -183,7 +231,8 @@ def demo(args: argparse.Namespace) -> None:
     """Synthesise a recording at two pitches on a server of its own."""
     from sifigan_triton.cli.demo import format_rows, run_demo
     from sifigan_triton.client import SifiganClient
-    from sifigan_triton.repository.servable import MAIN, find_servable
+    from sifigan_triton.repository.servable import find_servable
+    from sifigan_triton.repository.voice_names import MAIN
 
     servable = find_servable(args.model_repository, [MAIN])
     voice = Voice.load(servable.first_step() / "voice.json")

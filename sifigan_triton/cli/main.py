@@ -11,6 +11,7 @@ EXTRAS = {
     **dict.fromkeys(("pyworld", "scipy", "soundfile", "soxr", "matplotlib"), "audio"),
     **dict.fromkeys(("pytriton", "openvino", "onnxruntime", "tqdm"), "serve"),
     **dict.fromkeys(("torch", "onnx", "safetensors", "yaml", "pyloudnorm"), "build"),
+    "obstore": "store",
 }
 """The extra that brings each package; without any there is the client."""
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sifigan_triton import __version__
-from sifigan_triton.cli import commands, values
+from sifigan_triton.cli import bulk, commands, plan, publish, values
 from sifigan_triton.cli.latest import latest_repository
 from sifigan_triton.files import project_file
 from sifigan_triton.repository.engine_kinds import ENGINES
@@ -61,6 +61,8 @@ def make_parser(words: Sequence[str]) -> argparse.ArgumentParser:
     _add_audio_commands(command)
     _add_server_commands(command)
     _add_benchmark(command)
+    plan.add_options(command("plan", plan.run, "say how many servers a traffic needs, by a simulation of them"))
+    bulk.add_options(command("bulk", bulk.run, "turn a folder of features or recordings into audio, with many workers"))
     return parser
 
 
@@ -122,12 +124,14 @@ def _add_audio_commands(command: _Command) -> None:
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="F.npz")
     _add_voice(sub)
 
-    sub = command("synthesize", commands.synthesize, "synthesise a feature file on a running server, with one call")
-    sub.add_argument("input", type=Path, metavar="F.npz", help="features, as `analyze` writes them")
+    sub = command("synthesize", commands.synthesize, "synthesise feature files on a running server, each with one call")
+    sub.add_argument("input", type=Path, nargs="+", metavar="F.npz", help="features, as `analyze` writes them")
     _add_synthesis(sub)
 
-    sub = command("resynthesize", commands.synthesize, "analyse a recording and synthesise it on a running server")
-    sub.add_argument("input", type=Path, metavar="IN.wav", help="WAV, FLAC or OGG, any rate and channel count")
+    sub = command("resynthesize", commands.synthesize, "analyse recordings and synthesise them on a running server")
+    sub.add_argument(
+        "input", type=Path, nargs="+", metavar="IN.wav", help="WAV, FLAC or OGG, any rate and channel count"
+    )
     _add_voice(sub)
     _add_synthesis(sub)
 
@@ -172,8 +176,15 @@ def _add_synthesis(sub: argparse.ArgumentParser) -> None:
         type=values.output,
         required=True,
         metavar="OUT.wav",
-        help="16-bit WAV or FLAC to write; - is standard output",
+        help="16-bit WAV or FLAC to write; - is standard output; a folder for several inputs",
     )
+    sub.add_argument(
+        "--stream",
+        action="store_true",
+        help="write the audio while it is made: a WAV file that grows, or with -o - raw 16-bit samples; what "
+        "is too long for one call is streamed in any case",
+    )
+    sub.add_argument("--jobs", type=values.count, default=4, help="of several inputs, files at a time (default: 4)")
     sub.add_argument("--f0-factor", type=float, default=1.0, help="factor on the pitch; 2 is an octave up (default: 1)")
     sub.add_argument("--seed", type=values.seed, default=0, help="seed of the excitation's noise (default: 0)")
     sub.add_argument("--repair", action="store_true", help="let NaN and Inf be replaced by the nearest finite frame")
@@ -188,8 +199,22 @@ def _add_synthesis(sub: argparse.ArgumentParser) -> None:
 
 
 def _add_server_commands(command: _Command) -> None:
-    sub = command("serve", commands.serve, "keep a Triton server up, behind a proxy, in the foreground")
+    sub = command("voices", commands.voices, "list the voices of a model repository, or remove one")
     _add_repository(sub)
+    sub.add_argument("--remove", metavar="NAME", help="remove the models of this voice, and nothing else")
+
+    sub = command("publish", publish.run_publish, "publish a model repository in an object store")
+    sub.add_argument("model_repository", type=Path, metavar="DIR", help="what `build` wrote")
+    sub.add_argument("address", metavar="s3://BUCKET/PREFIX")
+    sub.add_argument("--no-switch", action="store_true", help="only upload it: servers go on with the current release")
+    sub = command("rollback", publish.run_rollback, "make another release in an object store the current one")
+    sub.add_argument("address", metavar="s3://BUCKET/PREFIX")
+    sub.add_argument("release", nargs="?", help="default: the one before the current one")
+    sub = command("releases", publish.run_releases, "list the releases in an object store")
+    sub.add_argument("address", metavar="s3://BUCKET/PREFIX")
+
+    sub = command("serve", commands.serve, "keep a Triton server up, behind a proxy, in the foreground")
+    _add_repository(sub, stored=True)
     sub.add_argument(
         "--host",
         default="127.0.0.1",
@@ -301,11 +326,12 @@ def _add_benchmark(command: _Command) -> None:
     sub.add_argument("--document", type=Path, metavar="DOC.md", help="also write the table between its benchmark marks")
 
 
-def _add_repository(sub: argparse.ArgumentParser) -> None:
+def _add_repository(sub: argparse.ArgumentParser, stored: bool = False) -> None:
+    also = ", or s3://bucket/prefix[@RELEASE], where `publish` put it" if stored else ""
     sub.add_argument(
         "--model-repository",
-        type=Path,
+        type=values.repository if stored else Path,
         default=latest_repository(),
         metavar="FOLDER",
-        help="what to serve (default: what `build` wrote last, now %(default)s)",
+        help=f"what to serve{also} (default: what `build` wrote last, now %(default)s)",
     )

@@ -29,6 +29,21 @@ def seconds(text: str) -> float:
     return _within(text, float, 0.001, 1e6)
 
 
+def positive(text: str) -> float:
+    """Read a quantity above 0."""
+    return _within(text, float, 1e-9, 1e12)
+
+
+def share(text: str) -> float:
+    """Read a share of all."""
+    return _within(text, float, 0.0, 1.0)
+
+
+def count(text: str) -> int:
+    """Read how many, at least one."""
+    return _within(text, int, 1, 10_000_000)
+
+
 def in_flight(text: str) -> int:
     """Read how many calls are worked on at once."""
     return _within(text, int, 1, 10_000)
@@ -53,3 +68,8 @@ def _within(text: str, kind: type[_Number], low: float, high: float) -> _Number:
     if not low <= value <= high:
         raise argparse.ArgumentTypeError(f"{text!r}, expected a number from {low:g} to {high:g}")
     return value
+
+
+def repository(text: str) -> Path | str:
+    """Read a folder of models, or the address of releases in an object store, which stays a text."""
+    return text if "://" in text else Path(text)

@@ -8,11 +8,16 @@ from sifigan_triton.client.errors import (
     SynthesisError,
     SynthesisTimeoutError,
 )
+from sifigan_triton.client.feature_stream import AsyncFeatureStream, FeatureStream
 from sifigan_triton.client.sifigan_client import SifiganClient
 from sifigan_triton.client.step_statistics import StepStatistics
+from sifigan_triton.client.stream import Chunk
 
 __all__ = [
+    "AsyncFeatureStream",
     "AsyncSifiganClient",
+    "Chunk",
+    "FeatureStream",
     "FeaturesError",
     "ServerUnavailableError",
     "SharedMemoryError",

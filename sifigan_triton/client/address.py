@@ -12,6 +12,8 @@ from sifigan_triton.client.errors import ServerUnavailableError, SynthesisTimeou
 Protocol = Literal["http", "grpc"]
 EXPECTED = "expected host:port, http://host:port or grpc://host:port"
 _PROBE_TIMEOUT_S = 2.0
+_KNOCK_TIMEOUT_S = 0.2
+"""Longest that a call outlasts its deadline, at an address that neither takes nor refuses connections."""
 _HTTP2_SETTINGS = 4
 """Type of the frame with which every HTTP/2 server, so every gRPC server, begins (RFC 9113, 6.5)."""
 
@@ -89,8 +91,19 @@ class Address:
         """Return the error for a client that has been closed."""
         return ServerUnavailableError(f"this client of {self.url} has been closed: open a new one")
 
-    def silent(self, timeout_s: float) -> SynthesisTimeoutError:
-        """Return the error for a server that took longer than `timeout_s`."""
+    def silent(self, timeout_s: float) -> ServerUnavailableError | SynthesisTimeoutError:
+        """Return the error for an attempt that the deadline cut: the server took longer than `timeout_s`, or is gone.
+
+        It may have been cut before it found that nobody listens, where more time would not help: asks the port.
+        """
+        try:
+            socket.create_connection((self.host, self.port), _KNOCK_TIMEOUT_S).close()
+        except ConnectionRefusedError as error:
+            return ServerUnavailableError(
+                f"no Triton server answers at {self.url}: {error}", temporary=True, reached=False
+            )
+        except (OSError, UnicodeError):
+            pass  # an address that says nothing at all is silent, too
         return SynthesisTimeoutError(
             f"{self.url} did not answer within {timeout_s:g} s: raise timeout_s or send shorter utterances"
         )

@@ -38,6 +38,11 @@ class AsyncGrpcTransport:
         answer = await self._ask(partial(self._client.get_inference_statistics, as_json=True), deadline)
         return grpc_messages.statistics_answer(answer)
 
+    async def parameters(self, model: str, deadline: Deadline) -> dict[str, str]:
+        """Return the parameters in a model's configuration."""
+        answer = await self._ask(partial(self._client.get_model_config, model, as_json=True), deadline, model)
+        return grpc_messages.parameters_answer(answer)
+
     async def close(self) -> None:
         """Close the connection."""
         await self._client.close()

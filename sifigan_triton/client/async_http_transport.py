@@ -43,6 +43,11 @@ class AsyncHttpTransport:
         """Return Triton's statistics of every model, by model name."""
         return http_messages.statistics_answer(self._address, await self._ask(http_messages.STATISTICS, deadline))
 
+    async def parameters(self, model: str, deadline: Deadline) -> dict[str, str]:
+        """Return the parameters in a model's configuration."""
+        response = await self._ask(http_messages.parameters_request(model), deadline, model)
+        return http_messages.parameters_answer(self._address, response)
+
     async def close(self) -> None:
         """Close the connections."""
         await self._session.close()
@@ -64,7 +69,8 @@ class AsyncHttpTransport:
             async with asyncio.timeout(deadline.left_s):
                 response = await self._exchange(request)
         except TimeoutError:
-            raise self._address.silent(deadline.timeout_s) from None
+            late = await asyncio.to_thread(self._address.silent, deadline.timeout_s)
+            raise late from None
         except (OSError, HTTPException, UnicodeError) as error:  # UnicodeError: a host that cannot be one
             failure = await asyncio.to_thread(http_messages.no_answer, self._address, error)
             raise failure from None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import aclosing, contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -14,11 +14,13 @@ import numpy.typing as npt
 from sifigan_triton.client.address import Address, check_model
 from sifigan_triton.client.deadline import Deadline, check_timeout
 from sifigan_triton.client.errors import ServerUnavailableError, SynthesisError
+from sifigan_triton.client.feature_stream import Arriving, AsyncFeatureStream
 from sifigan_triton.client.features import explain_refusal, request_tensors
 from sifigan_triton.client.own_counts import read_page, with_own_counts
 from sifigan_triton.client.retry import RETRIES, Retries
 from sifigan_triton.client.sifigan_client import ENSEMBLE, T
 from sifigan_triton.client.step_statistics import StepStatistics
+from sifigan_triton.client.stream import Chunk, Ranges, Served, async_one_by_one
 from sifigan_triton.client.transport import AsyncTransport
 
 
@@ -45,6 +47,7 @@ class AsyncSifiganClient:
         self._retries = Retries(retries)
         self._transport = _connect(self._address)
         self._under_way = 0
+        self._served: Served | None = None
         self._closed, self._idle = asyncio.Event(), asyncio.Event()
         self._idle.set()
 
@@ -77,6 +80,39 @@ class AsyncSifiganClient:
         tensors = request_tensors(f0, mcep, bap, f0_factor, seed, repair)
         pcm16: npt.NDArray[np.int16] = await self._infer("pcm16", tensors, timeout_s)
         return pcm16
+
+    def stream(
+        self,
+        f0: npt.ArrayLike,
+        mcep: npt.ArrayLike,
+        bap: npt.ArrayLike,
+        f0_factor: float = 1.0,
+        seed: int = 0,
+        repair: bool = False,
+        timeout_s: float | None = None,
+    ) -> AsyncGenerator[Chunk, None]:
+        """Synthesise one utterance piece by piece, as `SifiganClient.stream` does.
+
+        What is under way when the iterator is closed (`contextlib.aclosing`) is cancelled.
+        """
+        ranges = Ranges(request_tensors(f0, mcep, bap, f0_factor, seed, repair))
+        return self._stream(ranges, self.timeout_s if timeout_s is None else check_timeout(timeout_s))
+
+    def open_stream(
+        self,
+        f0_factor: float = 1.0,
+        seed: int = 0,
+        max_lookahead_frames: int | None = None,
+        timeout_s: float | None = None,
+    ) -> AsyncFeatureStream:
+        """Begin an utterance whose features arrive in pieces, as `SifiganClient.open_stream` does."""
+        limit_s = self.timeout_s if timeout_s is None else check_timeout(timeout_s)
+
+        def ask(tensors: dict[str, npt.NDArray[Any]]) -> Coroutine[Any, Any, Any]:
+            return self._infer("waveform", tensors, limit_s)
+
+        arriving = Arriving(f0_factor, seed, max_lookahead_frames)
+        return AsyncFeatureStream(arriving, self.model, lambda: self._look(limit_s), ask)
 
     async def steps(self, metrics_url: str | None = None) -> dict[str, StepStatistics]:
         """Return what each model has done since the server started, as `SifiganClient.steps` does."""
@@ -128,6 +164,23 @@ class AsyncSifiganClient:
             except SynthesisError as refusal:
                 raise explain_refusal(refusal) from None
             return answer.values
+
+    async def _stream(self, ranges: Ranges, timeout_s: float) -> AsyncGenerator[Chunk, None]:
+        def ask(tensors: dict[str, npt.NDArray[Any]]) -> Coroutine[Any, Any, Any]:
+            return self._infer("waveform", tensors, timeout_s)
+
+        async with aclosing(async_one_by_one(ranges.requests(await self._look(timeout_s)), ask)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _look(self, timeout_s: float) -> Served:
+        """Ask once what the served voice and engine are."""
+        if self._served is None:
+            deadline = Deadline(timeout_s)
+            with self._request():
+                parameters = await self._ask(lambda: self._transport.parameters(self.model, deadline), deadline)
+            self._served = Served.of(self.model, parameters)
+        return self._served
 
     async def _ask(self, once: Callable[[], Awaitable[T]], deadline: Deadline) -> T:
         """Return what a call returns, made again as `retry` says; one that waits for that ends when `close` comes."""

@@ -17,7 +17,7 @@ from sifigan_triton.client.deadline import Deadline
 from sifigan_triton.client.errors import SynthesisError, SynthesisTimeoutError
 from sifigan_triton.client.retry import asked_s
 from sifigan_triton.client.step_statistics import StepStatistics, read_statistics
-from sifigan_triton.client.transport import DEADLINE_PASSED, Answer, Place, data_type, read_output
+from sifigan_triton.client.transport import DEADLINE_PASSED, Answer, Place, data_type, read_output, read_parameters
 
 _LONGEST_MESSAGE = (1 << 31) - 1
 CHANNEL = [
@@ -70,6 +70,11 @@ def infer_answer(address: Address, result: Any, output: str, place: Place | None
 def statistics_answer(answer: dict[str, Any]) -> dict[str, StepStatistics]:
     """Return the statistics of every model, by model name."""
     return read_statistics(answer.get("model_stats", []))  # a server without models leaves the list out
+
+
+def parameters_answer(answer: dict[str, Any]) -> dict[str, str]:
+    """Return the parameters in a model's configuration."""
+    return read_parameters(answer.get("config", {}))
 
 
 def failure(

@@ -44,6 +44,11 @@ class GrpcTransport:
         answer = self._ask(partial(self._client.get_inference_statistics, as_json=True), deadline)
         return grpc_messages.statistics_answer(answer)
 
+    def parameters(self, model: str, deadline: Deadline) -> dict[str, str]:
+        """Return the parameters in a model's configuration."""
+        answer = self._ask(partial(self._client.get_model_config, model, as_json=True), deadline, model)
+        return grpc_messages.parameters_answer(answer)
+
     def register_system_shared_memory(self, name: str, key: str, byte_size: int, deadline: Deadline) -> None:
         """Let the server open memory of the machine."""
         self._ask(partial(self._client.register_system_shared_memory, name, key, byte_size), deadline)

@@ -19,7 +19,7 @@ from sifigan_triton.client.deadline import Deadline
 from sifigan_triton.client.errors import ServerUnavailableError, SynthesisError, SynthesisTimeoutError
 from sifigan_triton.client.retry import asked_s
 from sifigan_triton.client.step_statistics import StepStatistics, read_statistics
-from sifigan_triton.client.transport import DEADLINE_PASSED, Answer, Place, data_type, read_output
+from sifigan_triton.client.transport import DEADLINE_PASSED, Answer, Place, data_type, read_output, read_parameters
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 """How many bytes of JSON stand before the tensors."""
@@ -52,6 +52,11 @@ class HttpResponse:
 
 
 STATISTICS = HttpRequest("GET", "/v2/models/stats")
+
+
+def parameters_request(model: str) -> HttpRequest:
+    """Return the request for a model's configuration."""
+    return HttpRequest("GET", f"/v2/models/{quote(model, safe='')}/config")
 
 
 def infer_request(
@@ -103,6 +108,19 @@ def statistics_answer(address: Address, response: HttpResponse) -> dict[str, Ste
     try:
         return read_statistics(json.loads(response.body)["model_stats"])
     except MALFORMED as error:
+        raise address.stranger(_explain(error, response.body)) from None
+
+
+def parameters_answer(address: Address, response: HttpResponse) -> dict[str, str]:
+    """Return the parameters in the model's configuration that a response of status 200 holds.
+
+    Raises:
+        ServerUnavailableError: if this is no answer of Triton's.
+
+    """
+    try:
+        return read_parameters(json.loads(response.body))
+    except (*MALFORMED, AttributeError) as error:
         raise address.stranger(_explain(error, response.body)) from None
 
 

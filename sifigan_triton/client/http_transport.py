@@ -52,6 +52,11 @@ class HttpTransport:
         response = self._ask(self._take(), http_messages.STATISTICS, deadline)
         return http_messages.statistics_answer(self._address, response)
 
+    def parameters(self, model: str, deadline: Deadline) -> dict[str, str]:
+        """Return the parameters in a model's configuration."""
+        response = self._ask(self._take(), http_messages.parameters_request(model), deadline, model)
+        return http_messages.parameters_answer(self._address, response)
+
     def register_system_shared_memory(self, name: str, key: str, byte_size: int, deadline: Deadline) -> None:
         """Let the server open memory of the machine."""
         fields = {"key": key, "offset": 0, "byte_size": byte_size}

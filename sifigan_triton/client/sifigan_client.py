@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from sifigan_triton.client.address import Address, check_model
 from sifigan_triton.client.deadline import Deadline, check_timeout
 from sifigan_triton.client.errors import ServerUnavailableError, SynthesisError
+from sifigan_triton.client.feature_stream import Arriving, FeatureStream
 from sifigan_triton.client.features import explain_refusal, request_tensors
 from sifigan_triton.client.http_transport import HttpTransport
 from sifigan_triton.client.own_counts import read_page, with_own_counts
@@ -21,6 +22,7 @@ from sifigan_triton.client.retry import RETRIES, Retries
 from sifigan_triton.client.shared_memory import SharedMemoryKind
 from sifigan_triton.client.shared_requests import SharedRequests
 from sifigan_triton.client.step_statistics import StepStatistics
+from sifigan_triton.client.stream import Chunk, Ranges, Served, one_by_one
 from sifigan_triton.client.transport import Transport
 
 ENSEMBLE = "sifigan"
@@ -71,6 +73,7 @@ class SifiganClient:
         self._shared = None if shared_memory is None else SharedRequests(self._transport, shared_memory, url)
         self._changed = threading.Condition()
         self._under_way, self._closed, self._longest_s = 0, False, timeout_s
+        self._served: Served | None = None
 
     def synthesize(
         self,
@@ -106,7 +109,8 @@ class SifiganClient:
             SharedMemoryError: if client and server cannot share memory, where that was asked for.
 
         """
-        waveform: npt.NDArray[np.float32] = self._infer("waveform", f0, mcep, bap, f0_factor, seed, repair, timeout_s)
+        tensors = request_tensors(f0, mcep, bap, f0_factor, seed, repair)
+        waveform: npt.NDArray[np.float32] = self._infer("waveform", tensors, timeout_s)
         return waveform
 
     def synthesize_pcm16(
@@ -120,8 +124,78 @@ class SifiganClient:
         timeout_s: float | None = None,
     ) -> npt.NDArray[np.int16]:
         """Synthesise like `synthesize`, but let the server round to 16 bits: half the bytes of the answer."""
-        pcm16: npt.NDArray[np.int16] = self._infer("pcm16", f0, mcep, bap, f0_factor, seed, repair, timeout_s)
+        tensors = request_tensors(f0, mcep, bap, f0_factor, seed, repair)
+        pcm16: npt.NDArray[np.int16] = self._infer("pcm16", tensors, timeout_s)
         return pcm16
+
+    def stream(
+        self,
+        f0: npt.ArrayLike,
+        mcep: npt.ArrayLike,
+        bap: npt.ArrayLike,
+        f0_factor: float = 1.0,
+        seed: int = 0,
+        repair: bool = False,
+        timeout_s: float | None = None,
+    ) -> Generator[Chunk, None, None]:
+        """Synthesise one utterance piece by piece: the first sound comes at once, and no length is too long.
+
+        The pieces, joined, are what `synthesize` returns, to rounding, and the same bits each time. They are asked for
+        while the ones before are used, two at a time: who stops taking them stops the work. Nothing is shared by
+        memory. Each piece has its own time-out and retries.
+
+        Args:
+            f0: (T,) in Hz, 0 where unvoiced; all arguments are those of `synthesize`.
+            mcep: (T, coefficients).
+            bap: (T, bands).
+            f0_factor: factor on `f0`.
+            seed: seed of the excitation's noise.
+            repair: whether to replace frames that hold NaN or Inf by the nearest finite ones.
+            timeout_s: longest wait for each piece, in seconds; None: the client's.
+
+        Returns:
+            An iterator of `Chunk`s; `close` it, or let it go, to leave early.
+
+        Raises:
+            FeaturesError: at once, if a shape or data type cannot be right.
+            SynthesisError: where the server refuses a piece, behind the audio before it, and so the other errors of
+                `synthesize`.
+
+        """
+        ranges = Ranges(request_tensors(f0, mcep, bap, f0_factor, seed, repair))
+        return self._stream(ranges, self.timeout_s if timeout_s is None else check_timeout(timeout_s))
+
+    def open_stream(
+        self,
+        f0_factor: float = 1.0,
+        seed: int = 0,
+        max_lookahead_frames: int | None = None,
+        timeout_s: float | None = None,
+    ) -> FeatureStream:
+        """Begin an utterance whose features arrive in pieces, while they are being predicted.
+
+        Each frame's audio is made as soon as no later frame can change it. The pieces, joined, are what `synthesize`
+        returns for all frames, to rounding. Nothing is sent yet, and the server keeps nothing.
+
+        Args:
+            f0_factor: factor on `f0`.
+            seed: seed of the excitation's noise.
+            max_lookahead_frames: frames that audio may wait for at most. It is exact no more where the network looks
+                further, or F0 is not known, across an unvoiced gap: there it is made as if the utterance ended with the
+                frame that came last. None: all is exact.
+            timeout_s: longest wait for each piece, in seconds; None: the client's.
+
+        Raises:
+            ValueError: if `max_lookahead_frames` is no number from 0, or `timeout_s` no time.
+
+        """
+        limit_s = self.timeout_s if timeout_s is None else check_timeout(timeout_s)
+
+        def ask(tensors: dict[str, npt.NDArray[Any]]) -> Any:
+            return self._infer("waveform", tensors, limit_s, share=False)
+
+        arriving = Arriving(f0_factor, seed, max_lookahead_frames)
+        return FeatureStream(arriving, self.model, lambda: self._look(limit_s), ask)
 
     def steps(self, metrics_url: str | None = None) -> dict[str, StepStatistics]:
         """Return what each model has done since the server started, by model name.
@@ -180,21 +254,12 @@ class SifiganClient:
                 self._changed.notify_all()
 
     def _infer(
-        self,
-        output: str,
-        f0: npt.ArrayLike,
-        mcep: npt.ArrayLike,
-        bap: npt.ArrayLike,
-        f0_factor: float,
-        seed: int,
-        repair: bool,
-        timeout_s: float | None,
+        self, output: str, tensors: dict[str, npt.NDArray[Any]], timeout_s: float | None, share: bool = True
     ) -> Any:
         deadline = Deadline(self.timeout_s if timeout_s is None else timeout_s)
-        tensors = request_tensors(f0, mcep, bap, f0_factor, seed, repair)
 
         def once() -> Any:
-            if self._shared is not None and all(values.size for values in tensors.values()):
+            if share and self._shared is not None and all(values.size for values in tensors.values()):
                 return self._shared.infer(self.model, tensors, output, deadline)
             return self._transport.infer(self.model, tensors, output, {}, deadline).values  # no regions of 0 bytes
 
@@ -203,6 +268,21 @@ class SifiganClient:
                 return self._ask(once, deadline)
             except SynthesisError as refusal:
                 raise explain_refusal(refusal) from None
+
+    def _stream(self, ranges: Ranges, timeout_s: float) -> Generator[Chunk, None, None]:
+        def ask(tensors: dict[str, npt.NDArray[Any]]) -> Any:
+            return self._infer("waveform", tensors, timeout_s, share=False)
+
+        yield from one_by_one(ranges.requests(self._look(timeout_s)), ask)
+
+    def _look(self, timeout_s: float) -> Served:
+        """Ask once what the served voice and engine are."""
+        if self._served is None:
+            deadline = Deadline(timeout_s)
+            with self._request(deadline):
+                parameters = self._ask(lambda: self._transport.parameters(self.model, deadline), deadline)
+            self._served = Served.of(self.model, parameters)
+        return self._served
 
     def _ask(self, once: Callable[[], T], deadline: Deadline) -> T:
         """Return what a call returns, made again as `retry` says; one that waits for that ends when `close` comes."""

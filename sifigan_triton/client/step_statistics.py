@@ -65,4 +65,4 @@ def read_statistics(entries: Any) -> dict[str, StepStatistics]:
 
 def step_order(model: str) -> tuple[bool, bool]:
     """Return a key that sorts the models of the ensemble as the data passes them: the engine between the others."""
-    return model == "postprocess", not model.startswith("preprocess")
+    return model.startswith("postprocess"), not model.startswith("preprocess")

@@ -12,7 +12,13 @@ import numpy.typing as npt
 from sifigan_triton.client.deadline import Deadline
 from sifigan_triton.client.step_statistics import StepStatistics
 
-DATA_TYPES: dict[str, npt.DTypeLike] = {"FP32": np.float32, "INT64": np.int64, "BOOL": np.bool_, "INT16": np.int16}
+DATA_TYPES: dict[str, npt.DTypeLike] = {
+    "FP32": np.float32,
+    "FP64": np.float64,
+    "INT64": np.int64,
+    "BOOL": np.bool_,
+    "INT16": np.int16,
+}
 """Triton's names of the types that the ensemble takes and gives."""
 OUTPUTS: dict[str, npt.DTypeLike] = {"waveform": np.float32, "pcm16": np.int16}
 """The ensemble's outputs, and the type of each."""
@@ -82,6 +88,17 @@ def read_output(
     raise ValueError(f"{output} of shape {shape!r} is {size:,} bytes, but {room}")
 
 
+def read_parameters(config: Any) -> dict[str, str]:
+    """Return the parameters in a model's configuration, as JSON gives it.
+
+    Raises:
+        ValueError, TypeError, LookupError, AttributeError: if it is none.
+
+    """
+    parameters = config.get("parameters", {})
+    return {str(name): str(value["string_value"]) for name, value in parameters.items() if "string_value" in value}
+
+
 class Transport(Protocol):
     """A connection to one server; any number of threads may use it at the same time.
 
@@ -113,6 +130,9 @@ class Transport(Protocol):
     def statistics(self, deadline: Deadline) -> dict[str, StepStatistics]:
         """Return Triton's statistics of every model, by model name."""
 
+    def parameters(self, model: str, deadline: Deadline) -> dict[str, str]:
+        """Return the parameters in a model's configuration."""
+
     def register_system_shared_memory(self, name: str, key: str, byte_size: int, deadline: Deadline) -> None:
         """Let the server open memory of the machine."""
 
@@ -141,6 +161,9 @@ class AsyncTransport(Protocol):
 
     async def statistics(self, deadline: Deadline) -> dict[str, StepStatistics]:
         """Return Triton's statistics of every model, by model name."""
+
+    async def parameters(self, model: str, deadline: Deadline) -> dict[str, str]:
+        """Return the parameters in a model's configuration."""
 
     async def close(self) -> None:
         """Close the connection."""

@@ -12,7 +12,7 @@ import soxr
 from numpy.typing import NDArray
 
 from postprocess import to_pcm16
-from sifigan_triton.files import atomic_file, read_at_most
+from sifigan_triton.files import atomic_file, new_file, read_at_most
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +138,10 @@ def audio_format(path: Path) -> str:
 
 
 def write_audio(
-    path: Path, waveform: NDArray[np.float32] | NDArray[np.float64] | NDArray[np.int16], sample_rate: int
+    path: Path,
+    waveform: NDArray[np.float32] | NDArray[np.float64] | NDArray[np.int16],
+    sample_rate: int,
+    replace: bool = True,
 ) -> None:
     """Write one channel as a 16-bit WAV or FLAC file, which appears whole or not at all.
 
@@ -148,16 +151,18 @@ def write_audio(
         waveform: (L,), floating point with full scale = 1 (what lies beyond is clipped, with a warning in the log),
             or int16 as it is.
         sample_rate: samples a second.
+        replace: whether a file of this name is replaced; else it stays.
 
     Raises:
         AudioError: if the waveform has another rank or dtype, or holds NaN or infinity, or if the name has another
             ending.
+        FileExistsError: if there is such a file, and it is not to be replaced.
         OSError: if the file cannot be written.
 
     """
     path, name = Path(path), audio_format(path)
     samples = _pcm16(np.asarray(waveform), path)
-    with atomic_file(path) as file:
+    with atomic_file(path) if replace else new_file(path) as file:
         soundfile.write(file, samples, sample_rate, subtype="PCM_16", format=name)
 
 

@@ -31,8 +31,8 @@ MOST_CLIENTS = 64
 """Clients that stand by for arrivals; more requests than that wait at the client, which counts."""
 ARRIVALS = 4
 """Factor on the requests of a case with Poisson arrivals: a queue needs time to build up."""
-STATISTICS_S = 1.0
-"""Longest wait for the server's statistics to count the last request."""
+STATISTICS_S, SETTLED_S = 5.0, 0.05
+"""Longest wait for the server's statistics to count the last request; how long they stay the same when they have."""
 SHARED: dict[str, SharedMemoryKind] = {"grpc-shm": "system", "grpc-cuda": "cuda"}
 
 
@@ -113,13 +113,19 @@ class Bench:
     def _steps(
         self, observer: SifiganClient, before: Mapping[str, StepStatistics], model: str, requests: int
     ) -> dict[str, StepStatistics]:
-        """Return what the models of an ensemble have done; the server counts a request a little after its answer."""
-        give_up = time.monotonic() + STATISTICS_S
+        """Return what the models of an ensemble have done.
+
+        The server counts a request a little after its answer, and what models count themselves follows behind.
+        """
+        give_up, last = time.monotonic() + STATISTICS_S, dict[str, StepStatistics]()
         while True:
-            done = {name: step - before[name] for name, step in observer.steps(self._server.metrics_url).items()}
-            if done[model].requests >= requests or time.monotonic() > give_up:
+            steps = observer.steps(self._server.metrics_url)
+            done = {name: step - before[name] for name, step in steps.items() if step != before[name]}
+            complete = model in done and all(step.requests >= requests for step in done.values())
+            if (complete and done == last) or time.monotonic() > give_up:
                 return {name: step for name, step in done.items() if step.requests and name != model}
-            time.sleep(0.02)
+            last = done
+            time.sleep(SETTLED_S)
 
     def _load(self, case: Case, count: int, seed: int) -> list[Sample]:
         """Put a case's load on the server: perf_analyzer where it can make it, this project's client where it cannot.

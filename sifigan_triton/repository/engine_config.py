@@ -19,7 +19,8 @@ from sifigan_triton.repository.model_config import (
 
 PREFERRED_BATCH_SIZES = (1, 2, 4, 8, 16)
 """Windows in a call for which TensorRT's backend captures CUDA graphs and at which its dynamic batcher aims."""
-DEADLINE = Tensor(names.DEADLINE, INT64, (1,), optional=True)
+TURNS = [Tensor(name, INT64, (1,), optional=True) for name in (names.WANTED, names.DEADLINE)]
+"""How much of a window is wanted, and until when: what only Python models take."""
 _PARAMETERS = {
     # No profiling executor: with any length it would specialise the graph again and again.
     "pt": {"DISABLE_OPTIMIZED_EXECUTION": "true"},
@@ -34,7 +35,7 @@ def engine_config(settings: Settings, kind: EngineKind, platform: Platform) -> p
     """Describe an engine to what serves it."""
     inputs, output = window_tensors(settings, kind.static), engine_output(settings, kind.static)
     if platform == "wheel":
-        config = python_model(kind.model, [*inputs, DEADLINE], [output])
+        config = python_model(kind.model, [*inputs, *TURNS], [output])
         config.parameters["precision"].string_value = kind.precision
         config.parameters["hop_size"].string_value = str(settings.voice.hop_size)
         config.max_batch_size = settings.max_batch_size

@@ -9,7 +9,8 @@ from tritonclient.grpc import model_config_pb2 as pb
 from preprocess import names
 from preprocess.settings import Settings
 
-BOOL, FP32, INT16, INT32, INT64 = pb.TYPE_BOOL, pb.TYPE_FP32, pb.TYPE_INT16, pb.TYPE_INT32, pb.TYPE_INT64
+BOOL, FP32, FP64 = pb.TYPE_BOOL, pb.TYPE_FP32, pb.TYPE_FP64
+INT16, INT32, INT64 = pb.TYPE_INT16, pb.TYPE_INT32, pb.TYPE_INT64
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from sifigan_triton.repository.ensemble_config import (
 )
 from sifigan_triton.repository.runtimes import SIZED_ENGINE, runtime_file
 from sifigan_triton.repository.servable import MANIFEST_FILE
+from sifigan_triton.repository.voice_names import of_voice
 
 HEADER = "# Rendered by sifigan-triton build: change sifigan_triton/repository/*_config.py, not this file.\n"
 
@@ -63,8 +64,9 @@ def plan_models(
     engines: Sequence[EngineKind],
     default: EngineKind,
     platform: Platform = "wheel",
+    name: str = "",
 ) -> list[ModelPlan]:
-    """Plan every model of a repository.
+    """Plan every model of a voice in a repository.
 
     Args:
         settings: constants of the voice and of the static engines.
@@ -72,6 +74,7 @@ def plan_models(
         engines: the engines to serve.
         default: the engine behind the ensembles `sifigan` and `sifigan-tensors`.
         platform: what serves them.
+        name: the voice's name among several of the repository (`voice_names.py`).
 
     """
     plans = [
@@ -86,6 +89,8 @@ def plan_models(
     ]
     plans += [_ensemble(ensemble_config(settings, kind.ensemble, kind, platform)) for kind in engines]
     plans += [_engine(settings, kind, platform) for kind in engines]
+    for plan in plans:
+        _name_after(name, plan.config)
     return plans
 
 
@@ -94,6 +99,13 @@ def made_for(settings: Settings, voice_sha256: str, static: bool) -> Manifest:
     voice: Manifest = {"voice": settings.voice.name, "voice_sha256": voice_sha256}
     window = {"window": settings.window, "halo": settings.halo, "f0_floor": settings.f0_floor}
     return voice | window if static else voice
+
+
+def _name_after(voice: str, config: pb.ModelConfig) -> None:
+    """Give a model, and the steps of an ensemble, the names that they have with this voice."""
+    config.name = of_voice(config.name, voice)
+    for step in config.ensemble_scheduling.step:
+        step.model_name = of_voice(step.model_name, voice)
 
 
 def _first_step(config: pb.ModelConfig, settings: Settings, voice_sha256: str, kind: EngineKind) -> ModelPlan:

@@ -15,15 +15,14 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sifigan_triton.repository.tensorrt_plan import Machine, notes, problems, read_machine
+from sifigan_triton.repository.voice_names import FIRST_STEP, LAST_STEP, MAIN, main_ensembles
 
-MAIN = "sifigan"
-"""The ensemble that clients call and health checks ask."""
 VERSION = "1"
 """Triton's version folder of every model."""
 MANIFEST_FILE = "manifest.json"
@@ -31,10 +30,6 @@ SUMS_FILE = "SHA256SUMS"
 """What a build put beside a Python model's `model.py`, with hashes; `sha256sum --check` reads it too."""
 ENGINE_FILES = ("model.rtx.plan", "model.plan", "model.onnx", "model.pt")
 """Files that a manifest may describe; of those that are there, the first one."""
-FIRST_STEP = "preprocess"
-"""How the names of the models begin that hold a voice's statistics and cut windows."""
-LAST_STEP = "postprocess"
-"""The model that knows neither voice nor window."""
 
 _COMMENT = re.compile(r"""^((?:[^"'#\n]|"[^"\n]*"|'[^'\n]*')*)#.*$""", re.MULTILINE)
 _STEP = re.compile(r"\bmodel_name\s*:\s*[\"']([^\"']+)[\"']")
@@ -47,7 +42,16 @@ _UNREADABLE = (OSError, ValueError, TypeError, OverflowError, RecursionError)
 
 
 class ServableError(RuntimeError):
-    """What is to be served cannot be; the message says why and what to do."""
+    """What is to be served cannot be; the message says why and what to do.
+
+    Attributes:
+        left_out: the reason for each model that cannot be, where the repository could be looked at.
+
+    """
+
+    def __init__(self, message: str, left_out: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.left_out = left_out or {}
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,11 @@ class Servable:
     """The reason for each model that is in the repository and is not served."""
     notes: tuple[str, ...] = ()
     """What keeps no model from running, but may cost speed."""
+
+    @property
+    def voices(self) -> tuple[str, ...]:
+        """The ensembles that clients call, one of each voice: `sifigan`, `sifigan-<voice>`."""
+        return tuple(main_ensembles(self.models))
 
     def first_step(self, ensemble: str = MAIN) -> Path:
         """Return the version folder of an ensemble's first step, which holds `voice.json`."""
@@ -87,7 +96,8 @@ def find_servable(
         machine: what TensorRT plans are compared with; None is this machine, looked at only if there is a plan.
 
     Raises:
-        ServableError: if there is no such repository, or a wanted model or (without any) `sifigan` cannot be served.
+        ServableError: if there is no such repository, or a wanted model cannot be served; of several voices, wanted or
+            all that are there, it is enough that one can, and the others are left out.
 
     """
     if not repository.is_dir():
@@ -99,13 +109,16 @@ def find_servable(
     left_out = looked.left_out()
     models = looked.configs.keys() - left_out.keys()
     asked = tuple(wanted)
-    for name in asked or (MAIN,):
-        if name not in models:
-            reason = left_out.get(
-                name, f"it is not in the repository, which has {', '.join(sorted(models)) or 'no models'}"
-            )
-            raise ServableError(f"{repository}: cannot serve {name}: {reason}")
-    chosen = with_steps(repository, asked) if asked else models
+    voices = main_ensembles(looked.names()) or [MAIN]
+    names = asked or tuple(voices)
+    there = f"it is not in the repository, which has {', '.join(sorted(models)) or 'no models'}"
+    bad = {name: left_out.get(name, there) for name in names if name not in models}
+    if models.intersection(voices, names):  # one voice that cannot be served keeps no other from it
+        bad = {name: reason for name, reason in bad.items() if name not in voices or name not in left_out}
+    if bad:
+        said = "; cannot serve ".join(f"{name}: {reason}" for name, reason in bad.items())
+        raise ServableError(f"{repository}: cannot serve {said}", left_out)
+    chosen = with_steps(repository, models.intersection(asked)) if asked else models - looked.unneeded(models)
     return Servable(repository, tuple(sorted(chosen)), left_out, tuple(looked.notes))
 
 
@@ -164,6 +177,10 @@ class _Repository:
         self.steps = {name: _STEP.findall(text) for name, text in self.configs.items()}
         self.notes: list[str] = []
 
+    def names(self) -> set[str]:
+        """Return the names of all models, also of those that cannot be read."""
+        return {*self.configs, *self._unreadable}
+
     def left_out(self) -> dict[str, str]:
         """Return the models that cannot be served, each with the reason and, where there is one, the fix."""
         left_out = dict(self._unreadable)
@@ -177,11 +194,16 @@ class _Repository:
         built = self.configs.keys() - left_out.keys()
         for first, *others in filter(None, self.steps.values()):
             if {first, *others} <= built:
-                misfits = {engine: self._misfit(first, engine) for engine in others if engine != LAST_STEP}
+                misfits = {engine: self._misfit(first, engine) for engine in others if not engine.startswith(LAST_STEP)}
                 left_out |= {engine: reason for engine, reason in misfits.items() if reason is not None}
         while broken := self._broken_ensembles(left_out):  # an ensemble may be a step of another
             left_out |= broken
         return left_out
+
+    def unneeded(self, models: Collection[str]) -> set[str]:
+        """Return the steps around engines that no ensemble of some models needs: they would only fill memory."""
+        needed = {step for name in models for step in self.steps[name]}
+        return {name for name in models if name.startswith((FIRST_STEP, LAST_STEP))} - needed
 
     def _own_reason(self, name: str) -> str | None:
         """Return why a model cannot be served, whatever stands around it."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from sifigan_triton.server.container import read_options
 from sifigan_triton.server.log_follower import LogFollower
-from sifigan_triton.server.service import Service
+from sifigan_triton.server.service import FRONT_LOG, LOGS, Service
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
         def ready() -> None:
             logging.info("ready: HTTP %s, gRPC %s, metrics %s", service.http_url, service.grpc_url, service.metrics_url)
 
-        logs = [options.logs / name for name in ("triton.log", "front.log")]
+        logs = [options.logs / name for name in (*LOGS, FRONT_LOG)]
         with LogFollower(logs, sys.stderr.buffer):
             service.run(ready)
     except (OSError, ValueError, RuntimeError) as error:

@@ -2,6 +2,8 @@
 
     SIFIGAN_MODELS     models to load, separated by spaces, with what they are composed of (all that can be served)
     SIFIGAN_GPU        yes: stop when there is no GPU; no: leave out the models that need one (look)
+    SIFIGAN_REPOSITORY s3://bucket/prefix: the current release of an object store; ...@RELEASE: that one. Nothing else
+                       is served then, and what was fetched is kept in SIFIGAN_CACHE (a folder below TMPDIR)
     SIFIGAN_BUILT      repository that the service `build` wrote, served when it holds models (/models/repository)
     SIFIGAN_BAKED      repository that came with the image (/opt/sifigan/models)
     SIFIGAN_CLIENT_SHARED_MEMORY
@@ -23,10 +25,12 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sifigan_triton.repository.servable import MAIN, Servable, ServableError, find_servable, read_steps
+from sifigan_triton.repository.servable import Servable, ServableError, find_servable, read_steps
 from sifigan_triton.repository.tensorrt_plan import read_gpus
 from sifigan_triton.server.front import Limits, Ports
 from sifigan_triton.server.service import ServiceOptions
+from sifigan_triton.store.address import read_address
+from sifigan_triton.store.fetch import cache_folder, fetch
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +74,7 @@ def read_options(environment: Mapping[str, str], arguments: Sequence[str] = ()) 
         logs=Path(tempfile.gettempdir()) / "sifigan-logs",
         client_shared_memory=bool(shared),
         arguments=tuple(arguments),
+        again=lambda: read_options(environment, arguments),
     )
 
 
@@ -109,7 +114,9 @@ class _Settings:
 
 
 def _repository(settings: _Settings) -> Path:
-    """Return the repository that was built on this machine if it holds models, else the image's."""
+    """Return that of the object store if one is named, or what was built on this machine, or the image's."""
+    if address := settings.text("SIFIGAN_REPOSITORY", ""):
+        return fetch(read_address(address), cache_folder())
     built = Path(settings.text("SIFIGAN_BUILT", "/models/repository"))
     if any(built.glob("*/config.pbtxt")):
         return built
@@ -128,7 +135,5 @@ def _gpu(settings: _Settings) -> bool | None:
 
 
 def _probed(servable: Servable, wanted: Sequence[str]) -> tuple[str, ...]:
-    """Return the ensembles that have to make sound: `sifigan`, or where it is not served those that were asked for."""
-    if MAIN in servable.models:
-        return (MAIN,)
-    return tuple(name for name in wanted if read_steps(servable.repository, name))
+    """Return the ensembles that have to make sound: of each voice one, or without a voice those that were asked for."""
+    return servable.voices or tuple(name for name in wanted if read_steps(servable.repository, name))

@@ -21,8 +21,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-MAIN, OLDER = "sifigan", "sifigan-tensors"
-"""The ensembles that are asked unless others are named; not every server has the second."""
+MAIN, OLDER, LAST_STEP = "sifigan", "-tensors", "postprocess"
+"""How the names begin or end of the ensembles that are asked unless others are named, and of each voice's last step."""
 FEATURES, OLDER_TENSORS = ("f0", "mcep", "bap"), ("INPUT__0", "INPUT__1", "INPUT__2")
 F0_HZ = (0.0, 1000.0, 1000.0, 0.0)
 """Voiced frames, so that sine and offsets take part; above the floor of every engine. Mel-cepstrum and aperiodicity are
@@ -114,7 +114,8 @@ def check(address: str, models: Sequence[str], timeout_s: float) -> list[Probe]:
 
     Args:
         address: host and port of the HTTP API.
-        models: ensembles; none: `sifigan`, and `sifigan-tensors` where the server has it.
+        models: ensembles; none: of each voice that the server has `sifigan-<voice>`, and
+            `sifigan-<voice>-tensors` where the server has it.
         timeout_s: seconds that all of it may take.
 
     Raises:
@@ -124,13 +125,19 @@ def check(address: str, models: Sequence[str], timeout_s: float) -> list[Probe]:
     """
     until = time.monotonic() + timeout_s
     probes = []
-    for model in models or (MAIN, OLDER):
+    for model in models or _of_voices(_Server(address, timeout_s).names()) or (MAIN, f"{MAIN}{OLDER}"):
         try:
             probes.append(probe(address, model, until - time.monotonic()))
         except AbsentError:
-            if models or model == MAIN:
+            if models or not model.endswith(OLDER):
                 raise
     return probes
+
+
+def _of_voices(names: set[str]) -> list[str]:
+    """Return the ensembles of each voice, `sifigan-a` and `sifigan-a-tensors`: `postprocess-a` tells the voice."""
+    voices = sorted(MAIN + name.removeprefix(LAST_STEP) for name in names if name.startswith(LAST_STEP))
+    return [name for voice in voices for name in (voice, f"{voice}{OLDER}") if name in names]
 
 
 class _Server:
@@ -140,6 +147,14 @@ class _Server:
         self._host, self._port = _read_address(address)
         self._url = f"http://{address.removeprefix('http://')}"
         self._timeout_s, self._until = timeout_s, time.monotonic() + timeout_s
+
+    def names(self) -> set[str]:
+        """Return the models that are loaded, as far as the server tells."""
+        _, answer = self.ask("GET", "/v2/models/stats")
+        try:
+            return {str(entry["name"]) for entry in answer["model_stats"]}
+        except (LookupError, TypeError):
+            return set()
 
     def inputs(self, model: str) -> dict[str, dict[str, Any]]:
         """Return what a model takes, by the tensors' names."""
@@ -300,7 +315,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="NAME",
-        help=f"ensembles to ask (default: {MAIN}, and {OLDER} where the server has it)",
+        help=f"ensembles to ask (default: {MAIN} and {MAIN}{OLDER} of each voice that the server has)",
     )
     parser.add_argument("--timeout", type=_seconds, default=25.0, help="seconds for all of it (default: %(default)g)")
 

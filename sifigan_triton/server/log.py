@@ -51,6 +51,11 @@ def explain(log: str, tail_lines: int = 8) -> str:
     return f"{text}\nfix: {fix}" if fix else text
 
 
+def failed_models(log: str) -> set[str]:
+    """Return the models that could not be loaded, by the log."""
+    return {match["model"] for line in log.splitlines() if (match := _FAILED_MODEL.search(line))}
+
+
 def _reasons(log: str) -> list[str]:
     """Return the reasons that the log names, models first, without repetition."""
     models: dict[str, None] = {}

@@ -17,7 +17,7 @@ from types import TracebackType
 
 from sifigan_triton.repository.servable import ServableError, link_models, with_steps
 from sifigan_triton.server.guarded_process import GuardedProcess
-from sifigan_triton.server.log import explain
+from sifigan_triton.server.log import explain, failed_models
 from sifigan_triton.server.ports import PortLease
 from sifigan_triton.server.triton_image import TritonFiles, find_triton
 from sifigan_triton.server.triton_wheel import ServerError
@@ -284,7 +284,8 @@ class TritonServer:
             log = ""
         reasons = explain(log)
         where = f"\nlog: {self._log_path}" if self._asked_log_path else ""
-        return ServerError(f"the Triton server on {self.model_repository} {what}: {reasons}{where}")
+        said = f"the Triton server on {self.model_repository} {what}: {reasons}{where}"
+        return ServerError(said, failed_models(log))
 
 
 def _help(binary: Path, environment: Mapping[str, str]) -> str:

@@ -12,6 +12,7 @@ import importlib.util
 import os
 import sys
 import sysconfig
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,16 @@ MIN_GLIBC = (2, 35)
 
 
 class ServerError(RuntimeError):
-    """Triton could not be found, started or kept running."""
+    """Triton could not be found, started or kept running.
+
+    Attributes:
+        models: those whose fault it is, where that is known.
+
+    """
+
+    def __init__(self, message: str, models: Collection[str] = ()) -> None:
+        super().__init__(message)
+        self.models = frozenset(models)
 
 
 @dataclass(frozen=True)

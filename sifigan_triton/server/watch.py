@@ -41,6 +41,7 @@ class Watch:
 
         """
         self._server, self._models = server, tuple(models)
+        self._asked = ""
         self._closed = threading.Event()
         self._fault: str | None = None
         self._looked = 0.0
@@ -48,7 +49,7 @@ class Watch:
             self._expected = self._first(abandoned)
         except UnhealthyError as error:
             server.check_alive()
-            raise ServerError(f"the server is ready, but makes no sound: {error}") from None
+            raise ServerError(f"the server is ready, but makes no sound: {error}", {self._asked}) from None
         self._stubs = _stubs(server.pid)
         self._thread = threading.Thread(target=self._ask, name="health", daemon=True)
         self._thread.start()
@@ -96,6 +97,7 @@ class Watch:
                     self._fault = f"{failed} health probes in a row failed: {error}"
 
     def _probe(self, model: str) -> Probe:
+        self._asked = model
         return probe(self._server.http_url, model, PROBE_TIMEOUT_S)
 
 

@@ -1,4 +1,7 @@
-"""The client needs NumPy and, for gRPC, tritonclient: nothing of what builds, analyses or serves."""
+"""The client needs NumPy and, for gRPC, tritonclient: nothing of what builds, analyses or serves.
+
+Of this project it uses itself and the arithmetic of `preprocess`, which needs NumPy alone.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import sys
 
 import pytest
 
+OURS = {"sifigan_triton", "preprocess"}
 SCRIPT = """
 import sys
 before = set(sys.modules)
@@ -35,10 +39,10 @@ def connect(url: str, shared_memory: str | None) -> str:
 
 @pytest.mark.parametrize("shared_memory", [None, "system", "cuda"])
 def test_http_needs_numpy_alone(shared_memory: str | None) -> None:
-    assert private(loaded(connect("localhost:8000", shared_memory))) == {"numpy", "sifigan_triton"}
+    assert private(loaded(connect("localhost:8000", shared_memory))) == {"numpy"} | OURS
 
 
 def test_grpc_needs_what_tritonclient_brings() -> None:
     names = private(loaded(connect("grpc://localhost:8001", None)))
     assert "tritonclient" in names
-    assert names == {"sifigan_triton"} | private(loaded("import tritonclient.grpc"))
+    assert names == OURS | private(loaded("import tritonclient.grpc"))

@@ -104,15 +104,13 @@ def test_close_waits_for_other_threads_and_refuses_later_ones(server: TritonServ
     client = SifiganClient(url(server, protocol), shared_memory=memory, timeout_s=30.0)
     for _ in range(2):
         client.synthesize(*features(10))
-    started = threading.Event()
 
     def long_request() -> set[float]:
-        started.set()
         return set(client.synthesize(*features(10, 5.0), seed=800).tolist())
 
     def close() -> float:
-        started.wait(LONGEST_S)
-        time.sleep(0.2)
+        while not client._under_way:
+            time.sleep(0.01)
         before = time.monotonic()
         client.close()
         return time.monotonic() - before

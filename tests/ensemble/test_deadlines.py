@@ -69,9 +69,13 @@ def settled(count: Callable[[], int]) -> int:
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
 def test_the_engine_gives_up_between_windows(small_deployment: Deployment, protocol: str) -> None:
-    before = windows(small_deployment)
-    with pytest.raises(InferenceServerException) as refusal:
-        ask_plainly(small_deployment, protocol, long_request(), 500_000)
+    before, timeout_us = windows(small_deployment), 500_000
+    while True:
+        with pytest.raises(InferenceServerException) as refusal:
+            ask_plainly(small_deployment, protocol, long_request(), timeout_us)
+        if "nothing was computed" not in str(refusal.value):
+            break
+        timeout_us *= 2  # a machine that others use, too
     assert "the deadline of the request has passed" in str(refusal.value)
     assert "of 125 windows were computed" in str(refusal.value)
     if protocol == "grpc":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from postprocess import merge, to_pcm16
+from postprocess import WindowsError, merge, to_pcm16
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,24 @@ def test_merge_lays_windows_end_to_end(count: int, samples: int) -> None:
     np.testing.assert_array_equal(waveform, np.arange(samples))
     assert waveform.dtype == np.float32
     assert np.shares_memory(waveform, windows)
+
+
+def test_merge_may_begin_later() -> None:
+    windows = np.arange(1920, dtype=np.float32).reshape(2, 1, 960)
+    np.testing.assert_array_equal(merge(windows, 600, 1320), np.arange(1320, 1920))
+
+
+@pytest.mark.parametrize(
+    ("samples", "first", "message"),
+    [
+        (1, -1, "first_sample is -1, expected 0 to 959"),
+        (1, 960, "first_sample is 960, expected 0 to 959"),
+        (601, 360, "samples is 601, expected 1 to 600"),
+    ],
+)
+def test_merge_stays_within_the_windows(samples: int, first: int, message: str) -> None:
+    with pytest.raises(WindowsError, match=message):
+        merge(np.zeros((1, 1, 960), np.float32), samples, first)
 
 
 @pytest.mark.parametrize(

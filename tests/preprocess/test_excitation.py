@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from preprocess.excitation import BLOCK, make_excitation
+from preprocess.excitation import BLOCK, CYCLE, frame_phases, make_excitation
+from preprocess.noise import Noise
 from preprocess.voice import Voice
 from tests.small_voice import small_voice
 
@@ -39,10 +40,12 @@ def test_phase_is_continuous_over_a_minute(cf0: np.ndarray) -> None:
 @pytest.mark.parametrize("frames", [1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 7])
 def test_blocks_do_not_show(frames: int) -> None:
     step = glide(frames) / RATE
-    start = np.concatenate([[0.0], np.cumsum(step[:-1] * HOP) % 1.0])
+    start = frame_phases(glide(frames), RATE, HOP)[:-1] / CYCLE
     phase = start[:, None] + step[:, None] * np.arange(1, HOP + 1)
     sine = np.sin((phase - np.rint(phase)).astype(np.float32) * np.float32(2.0 * np.pi)) * np.float32(VOICE.sine_amp)
-    noise = np.random.default_rng(4).standard_normal(sine.shape, np.float32) * np.float32(VOICE.noise_amp)
+    noise = np.empty(sine.shape, np.float32)
+    Noise().read(4, 0, noise.reshape(-1))
+    noise *= np.float32(VOICE.noise_amp)
     np.testing.assert_array_equal(make_excitation(glide(frames), 4, VOICE), (sine + noise).reshape(-1))
 
 
@@ -97,3 +100,22 @@ def test_f0_is_not_mutated() -> None:
     cf0 = glide(20)
     make_excitation(cf0, 0, VOICE)
     np.testing.assert_array_equal(cf0, glide(20))
+
+
+@pytest.mark.parametrize("voiced", [True, False], ids=["voiced", "all-unvoiced"])
+@pytest.mark.parametrize(("start", "stop"), [(0, 1), (1, 2), (99, 300), (BLOCK, 2 * BLOCK + 1), (299, 300)])
+def test_frames_of_an_utterance_are_bitwise_the_same_alone(start: int, stop: int, voiced: bool) -> None:
+    cf0 = np.random.default_rng(1).uniform(70.0, 1000.0, 300) * voiced
+    phase = int(frame_phases(cf0, RATE, HOP)[start])
+    part = make_excitation(cf0[start:stop], 7, VOICE, start, phase)
+    np.testing.assert_array_equal(part, make_excitation(cf0, 7, VOICE)[start * HOP : stop * HOP])
+
+
+def test_phases_of_an_hour_add_up_from_anywhere() -> None:
+    cf0 = np.random.default_rng(2).uniform(70.0, 11000.0, 720_000)
+    phases = frame_phases(cf0, RATE, HOP)
+    assert 0 <= phases.min() < phases.max() < CYCLE
+    for cut in (1, 4711, 719_999):
+        assert phases[-1] == (phases[cut] + frame_phases(cf0[cut:], RATE, HOP)[-1]) % CYCLE
+    exact = np.cumsum((cf0 / RATE * HOP).astype(np.longdouble))[-1]
+    assert abs((phases[-1] / CYCLE - float(exact % 1) + 0.5) % 1.0 - 0.5) < 1e-9

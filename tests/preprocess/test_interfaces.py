@@ -11,7 +11,7 @@ import pytest
 from benchmarks.older_interface import older_tensors
 from preprocess import RequestError, Windows, interface_of, names, preprocess_tensors
 from preprocess.interfaces import INTERFACES, Tensors
-from preprocess.pipeline import preprocess
+from preprocess.pipeline import prepare, preprocess
 from sifigan_triton.features.requests import Request
 from tests.small_voice import random_features, small_settings, small_voice
 
@@ -23,21 +23,25 @@ FRAMES = 50
 def request_of(function: object) -> Tensors:
     """Return the tensors of one utterance, through the interface of a function."""
     request = Request(np.full(FRAMES, 500.0, np.float32), *random_features(VOICE, FRAMES))
-    return dict(vars(request)) if function is preprocess else dict(older_tensors(request, VOICE))
+    return dict(vars(request)) if function is prepare else dict(older_tensors(request, VOICE))
 
 
 @pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
-@pytest.mark.parametrize("function", [preprocess, preprocess_tensors])
+@pytest.mark.parametrize("function", [prepare, preprocess_tensors])
 def test_outputs_are_the_windows_and_the_length(function: object, dynamic: bool) -> None:
     settings = replace(SETTINGS, dynamic=dynamic)
     (interface,) = (interface for interface in INTERFACES if interface.function is function)
     outputs = interface.outputs(request_of(function), settings)
-    expected = preprocess(**request_of(preprocess), settings=settings)
-    assert set(outputs) == {*names.STATIC_INPUTS, names.SAMPLES}
+    expected = preprocess(**request_of(prepare), settings=settings)
+    length = {names.WANTED, names.FIRST_SAMPLE, names.SAMPLES, names.NEXT_PHASE}
+    assert set(outputs) == {*names.STATIC_INPUTS, *length}
     for name in names.STATIC_INPUTS:
         np.testing.assert_array_equal(outputs[name], getattr(expected, name))
     np.testing.assert_array_equal(outputs[names.SAMPLES], [FRAMES * VOICE.hop_size])
     assert outputs[names.SAMPLES].dtype == np.int64
+    assert outputs[names.FIRST_SAMPLE].tolist() == [0]
+    assert outputs[names.WANTED].shape == (len(expected.bounds), 1)
+    assert outputs[names.WANTED].sum() == FRAMES
 
 
 def test_windows_hold_the_inputs_of_a_static_engine() -> None:

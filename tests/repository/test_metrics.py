@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -28,7 +29,8 @@ def page(metrics: ModuleType) -> Iterator[Any]:
 
 def test_counts_of_many_threads_are_exact(metrics: ModuleType, page: Any) -> None:
     windows = metrics.WindowMetrics(page, range(8))
-    assert list(Family.values.values()) == [0.0] * (8 + 2)  # every size stands there from the start
+    counts = [value for (name, *_), value in Family.values.items() if name.endswith("_total")]
+    assert counts == [0.0] * (8 + 2)  # every size stands there from the start
     with ThreadPoolExecutor(8) as pool:
         for thread in range(8):
             pool.submit(lambda frames: [windows.count(frames, False) for _ in range(500)], thread)
@@ -66,3 +68,23 @@ def test_no_count_is_lost_while_nothing_can_be_written(
     Family.broken = False
     metrics.Metric(page, "sifigan_frames_total", "frames").add(1)
     assert soon(lambda: Family.values[("sifigan_windows_total",)], 2) == 2
+
+
+def test_memory_is_what_the_process_holds_now(
+    metrics: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """On the page from the start, without a count; and again and again, as it grows and shrinks."""
+    place, rollup = ("sifigan_model_memory_bytes",), tmp_path / "smaps_rollup"
+    monkeypatch.setattr(metrics, "MEMORY", rollup)
+    monkeypatch.setattr(metrics, "_MEMORY_EVERY_S", 0.02)
+    rollup.write_text(
+        "00400000-ff601000 ---p 00000000 00:00 0  [rollup]\nRss:   900 kB\nPss:   700 kB\nPss_Dirty: 1 kB\n"
+    )
+    page = metrics.Page(ARGS)
+    assert soon(lambda: Family.values[place], 700 * 1024) == 700 * 1024
+    rollup.write_text("Pss:   300 kB\n")
+    assert soon(lambda: Family.values[place], 300 * 1024) == 300 * 1024
+    rollup.unlink()  # nothing is known then, and counting goes on
+    metrics.Metric(page, "sifigan_frames_total", "frames").add(1)
+    assert soon(lambda: Family.values[("sifigan_frames_total",)], 1) == 1
+    page.close()

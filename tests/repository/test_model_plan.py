@@ -137,14 +137,14 @@ def test_an_engine_stands_between_preprocess_and_postprocess(rendered: dict[str,
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_both_platforms_have_the_same_models_and_tensors(kind: EngineKind) -> None:
-    """All but one: an engine of the wheel may be told a deadline, which the container's backends know nothing of."""
+    """All but two: an engine of the wheel may be told what is wanted until when, which native backends cannot be."""
     wheel, container = (configs(platform=platform) for platform in PLATFORMS)
     assert set(wheel) == set(container)
-    deadline = {"deadline": (pb.TYPE_INT64, (-1, 1))}
+    turns = {name: (pb.TYPE_INT64, (-1, 1)) for name in ("wanted", "deadline")}
     one, other = (signatures(rendered[kind.model], "input") for rendered in (wheel, container))
-    assert one == other | deadline
-    assert "deadline" not in other
-    assert [tensor.name for tensor in wheel[kind.model].input if tensor.optional] == ["deadline"]
+    assert one == other | turns
+    assert not turns.keys() & other.keys()
+    assert [tensor.name for tensor in wheel[kind.model].input if tensor.optional] == ["wanted", "deadline"]
     one, other = (signatures(rendered[kind.model], "output") for rendered in (wheel, container))
     assert one == other
     for name in set(wheel) - {kind.model for kind in KINDS}:
@@ -162,8 +162,8 @@ def test_the_deadline_goes_from_the_first_step_to_all_that_know_it(platform: Pla
         assert "deadline" not in {tensor.name for tensor in (*ensemble.input, *ensemble.output)}
 
 
-def test_postprocess_needs_no_deadline() -> None:
-    assert [tensor.name for tensor in configs()["postprocess"].input if tensor.optional] == ["deadline"]
+def test_postprocess_needs_neither_deadline_nor_beginning() -> None:
+    assert [tensor.name for tensor in configs()["postprocess"].input if tensor.optional] == ["first_sample", "deadline"]
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,8 @@ def test_only_what_is_needed_is_rendered(platform: Platform, engines: list[str])
 def test_absent_inputs_reach_preprocess_which_says_what_is_missing() -> None:
     rendered = configs()
     optional = [{t.name for t in rendered[name].input if t.optional} for name in ("sifigan", "preprocess")]
-    assert optional == [{"f0", "mcep", "bap", "f0_factor", "seed", "repair"}] * 2
+    utterance, a_range = {"f0", "mcep", "bap", "f0_factor", "seed", "repair"}, {"range", "phase", "voiced_around"}
+    assert optional == [utterance | a_range] * 2
 
 
 def test_only_engines_batch() -> None:
@@ -240,7 +241,7 @@ def test_windows_fit_the_engine(static: bool) -> None:
 
 def test_preprocess_takes_the_tensors_of_a_request() -> None:
     expected = [("f0", (-1,)), ("mcep", (-1, 40)), ("bap", (-1, 3)), ("f0_factor", (1,)), ("seed", (1,))]
-    expected += [("repair", (1,))]
+    expected += [("repair", (1,)), ("range", (4,)), ("phase", (1,)), ("voiced_around", (4,))]
     assert [(tensor.name, tensor.dims) for tensor in request_tensors(SMALL)] == expected
 
 

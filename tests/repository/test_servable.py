@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -313,7 +314,8 @@ def test_a_gpu_of_the_same_capability_is_a_note(repository: Path) -> None:
 def test_it_runs_in_a_serving_container(repository: Path, tmp_path: Path) -> None:
     """The files that the image has, an isolated Python, no site packages."""
     root = Path(module.__file__).parents[2]
-    for file in ("__init__.py", "repository/__init__.py", "repository/servable.py", "repository/tensorrt_plan.py"):
+    modules = ("__init__", "repository/__init__", "repository/servable", "repository/tensorrt_plan")
+    for file in (f"{name}.py" for name in (*modules, "repository/voice_names")):
         target = tmp_path / "image" / "sifigan_triton" / file
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes((root / "sifigan_triton" / file).read_bytes())
@@ -327,3 +329,81 @@ def test_it_runs_in_a_serving_container(repository: Path, tmp_path: Path) -> Non
     assert "sifigan-trt-fp16 is left out: plan needs tensorrt 10.5.0, this machine has none" in done.stderr
     assert done.stdout.splitlines() == sorted(path.name for path in (tmp_path / "links").iterdir())
     assert "sifigan" in done.stdout.splitlines()
+
+
+# Several voices
+
+
+def add_voice(folder: Path, voice: str) -> None:
+    """Add a voice of this name, with an OpenVINO engine."""
+    facts = {**VOICE_B, "voice": voice, "voice_sha256": f"{voice}{voice}"}
+    add(folder, f"preprocess-{voice}", **facts)
+    add(folder, f"postprocess-{voice}")
+    engine = f"sifigan-{voice}-openvino-fp32"
+    add(folder, engine, file="model.onnx", **facts)
+    for ensemble in (f"sifigan-{voice}", f"sifigan-{voice}-ensemble-openvino-fp32"):
+        add(folder, ensemble, steps(f"preprocess-{voice}", engine, f"postprocess-{voice}"))
+
+
+@pytest.fixture
+def voices(repository: Path) -> Path:
+    """Beside `sifigan` the voices `b` and `deep-c`."""
+    for voice in ("b", "deep-c"):
+        add_voice(repository, voice)
+    return repository
+
+
+def test_each_voice_has_one_ensemble_that_clients_call(voices: Path) -> None:
+    assert find_servable(voices, machine=MACHINE).voices == ("sifigan", "sifigan-b", "sifigan-deep-c")
+    assert find_servable(voices, ["sifigan-b"], machine=MACHINE).voices == ("sifigan-b",)
+    assert find_servable(voices, ["sifigan-b"], machine=MACHINE).models == (
+        "postprocess-b",
+        "preprocess-b",
+        "sifigan-b",
+        "sifigan-b-openvino-fp32",
+    )
+    assert find_servable(voices, ["sifigan-ensemble-trt-fp16"], machine=MACHINE).voices == ()
+
+
+@pytest.mark.parametrize("broken", ["", "-b", "-deep-c"], ids=["sifigan", "b", "deep-c"])
+@pytest.mark.parametrize("wanted", [(), ("sifigan", "sifigan-b", "sifigan-deep-c")], ids=["all", "wanted"])
+def test_a_voice_that_cannot_be_served_keeps_no_other_from_it(
+    voices: Path, broken: str, wanted: tuple[str, ...]
+) -> None:
+    (voices / f"sifigan{broken}-openvino-fp32" / "1" / "model.onnx").write_bytes(b"damaged")
+    servable = find_servable(voices, wanted, machine=MACHINE)
+    assert {f"sifigan{broken}", *servable.voices} == {"sifigan", "sifigan-b", "sifigan-deep-c"}
+    assert len(servable.voices) == 2
+    assert (
+        f"sifigan{broken}-openvino-fp32 is left out: model.onnx is not the file"
+        in servable.left_out[f"sifigan{broken}"]
+    )
+
+
+def test_what_no_ensemble_needs_is_not_loaded(voices: Path) -> None:
+    """The steps around an engine that is left out would fill memory for nobody."""
+    assert {"preprocess-b", "postprocess-b"} <= {*find_servable(voices, machine=MACHINE).models}
+    (voices / "sifigan-b-openvino-fp32" / "1" / "model.onnx").write_bytes(b"damaged")
+    servable = find_servable(voices, machine=MACHINE)
+    assert {"preprocess-b", "postprocess-b"}.isdisjoint(servable.models)
+    assert {"preprocess", "postprocess", "preprocess-deep-c", "postprocess-deep-c"} <= {*servable.models}
+
+
+def test_no_voice_at_all_stops_the_start_with_the_reason_of_each(voices: Path) -> None:
+    for broken in ("", "-b", "-deep-c"):
+        (voices / f"sifigan{broken}-openvino-fp32" / "1" / "model.onnx").write_bytes(b"damaged")
+    with pytest.raises(ServableError) as raised:
+        find_servable(voices, machine=MACHINE)
+    for name in ("sifigan", "sifigan-b", "sifigan-deep-c"):
+        assert f"cannot serve {name}: its step {name}-openvino-fp32 is left out: model.onnx is not" in str(raised.value)
+
+
+def test_a_voice_that_nobody_built_is_a_mistake(voices: Path) -> None:
+    with pytest.raises(ServableError, match=r"cannot serve sifigan-nobody: it is not in the repository, which has"):
+        find_servable(voices, ["sifigan", "sifigan-nobody"], machine=MACHINE)
+
+
+def test_voices_go_without_one_that_has_no_name(voices: Path) -> None:
+    for folder in ("sifigan", "sifigan-openvino-fp32", "postprocess"):
+        shutil.rmtree(voices / folder)
+    assert find_servable(voices, machine=MACHINE).voices == ("sifigan-b", "sifigan-deep-c")

@@ -36,7 +36,16 @@ options = service.ServiceOptions(
 served = service.Service(options)
 served.run(lambda: print(served.http_url, flush=True))
 """
-SLOW = IDENTITY.replace("        return", "        import time; time.sleep(float(inputs[0][0]))\n        return")
+WAIT = """
+        import pathlib, time
+        folder = pathlib.Path(__file__).parent
+        if inputs[0][0] > 0:
+            (folder / "begun").touch()
+            while not (folder / "go").exists():
+                time.sleep(0.01)
+"""
+WAITING = IDENTITY.replace("        return", f"{WAIT}        return")
+"""A model that says when it has a call, and is told when to answer it."""
 
 
 class Owner:
@@ -44,7 +53,7 @@ class Owner:
 
     def __init__(self, folder: Path, grace_s: float = 30.0) -> None:
         self.folder = folder
-        write_python_model(folder / "models", "identity", SLOW)
+        self.model = write_python_model(folder / "models", "identity", WAITING) / "1"
         self.process = subprocess.Popen(
             [sys.executable, "-c", CODE, str(folder), str(grace_s)],
             stdout=subprocess.PIPE,
@@ -81,9 +90,9 @@ class Owner:
         finally:
             connection.close()
 
-    def infer(self, seconds: float = 0.0) -> int:
-        """Return the status of a call that takes this long; 0 if it lost its connection."""
-        tensor = {"name": "f0", "datatype": "FP32", "shape": [1], "data": [seconds]}
+    def infer(self, waits: bool = False) -> int:
+        """Return the status of a call, which may wait until it is told to go; 0 if it lost its connection."""
+        tensor = {"name": "f0", "datatype": "FP32", "shape": [1], "data": [float(waits)]}
         connection = http.client.HTTPConnection(self.url, timeout=60.0)
         try:
             connection.request("POST", "/v2/models/identity/infer", json.dumps({"inputs": [tensor]}))
@@ -148,12 +157,13 @@ def test_stopping_loses_nothing(owner: Owner, number: signal.Signals) -> None:
     answers: list[int] = []
     maps = Path(f"/proc/{owner.child('tritonserver')}/maps").read_text().split()
     (prefix,) = {Path(name).name[:27] for name in maps if name.startswith("/dev/shm/sifigan_triton_")}
-    waiting = in_background(lambda: answers.append(owner.infer(3.0)))
-    time.sleep(0.5)
+    waiting = in_background(lambda: answers.append(owner.infer(waits=True)))
+    until(lambda: (owner.model / "begun").exists())
     owner.process.send_signal(number)
     until(lambda: not owner.is_ready())
     assert owner.infer() == 503
     assert answers == []
+    (owner.model / "go").touch()
     waiting.join()
     assert answers == [200]
     assert owner.process.wait(60) == 0
@@ -164,8 +174,8 @@ def test_stopping_loses_nothing(owner: Owner, number: signal.Signals) -> None:
 def test_the_grace_ends(tmp_path: Path) -> None:
     owner = Owner(tmp_path, grace_s=0.5)
     answers: list[int] = []
-    waiting = in_background(lambda: answers.append(owner.infer(30.0)))
-    time.sleep(0.5)
+    waiting = in_background(lambda: answers.append(owner.infer(waits=True)))
+    until(lambda: (owner.model / "begun").exists())
     owner.process.send_signal(signal.SIGTERM)
     assert owner.process.wait(20) == 0
     waiting.join()

@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import pip
 import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
@@ -55,7 +56,8 @@ def sbom(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.mark.slow
 def test_it_is_what_the_schema_says(sbom: dict[str, Any]) -> None:
     assert faults(sbom) is None
-    broken = copy.deepcopy(sbom)
+    broken = copy.deepcopy({**sbom, "components": sbom["components"][:1], "dependencies": []})
+    assert faults(broken) is None
     del broken["components"][0]["type"]
     assert "'type' is a required property" in str(faults(broken))
 
@@ -112,7 +114,9 @@ def test_hashes_are_those_of_the_wheels_that_make_setup_installed(
 ) -> None:
     """The real script and the real pip; a later run adds what it installs."""
     environment = tmp_path / "environment"
-    venv.create(environment, with_pip=True, symlinks=True)
+    venv.create(environment, symlinks=True)
+    (packages,) = environment.glob("lib/python3*/site-packages")
+    (packages / "pip").symlink_to(Path(pip.__file__).parent)
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     expected = {}

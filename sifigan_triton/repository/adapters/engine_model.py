@@ -17,7 +17,7 @@ from .responses import Responses
 from .runtime import Engine
 from .sized_engine import EXCITATION, FEATURES, SizedEngine
 
-DEADLINE, OFFSETS = "deadline", "offsets"
+DEADLINE, WANTED, OFFSETS = "deadline", "wanted", "offsets"
 
 
 class TritonPythonModel:
@@ -28,7 +28,7 @@ class TritonPythonModel:
         logs.configure(args["model_name"])
         config = json.loads(args["model_config"])
         dims = {port["name"]: [int(size) for size in port["dims"]] for port in (*config["input"], *config["output"])}
-        self.inputs = [port["name"] for port in config["input"] if port["name"] != DEADLINE]
+        self.inputs = [port["name"] for port in config["input"] if port["name"] not in (WANTED, DEADLINE)]
         self.output = config["output"][0]["name"]
         self.hop_size = int(config["parameters"]["hop_size"]["string_value"])
         self.engine = SizedEngine(
@@ -59,7 +59,8 @@ class TritonPythonModel:
         try:
             windows = {name: pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in self.inputs}
             self._check(windows)
-            work = self.engine.work(windows)
+            wanted = pb_utils.get_input_tensor_by_name(request, WANTED)
+            work = self.engine.work(windows, None if wanted is None else wanted.as_numpy()[:, 0])
             until = pb_utils.get_input_tensor_by_name(request, DEADLINE)
             deadline = Deadline.after(request.timeout()) if until is None else Deadline(int(until.as_numpy()[0, 0]))
         except Exception as error:  # noqa: BLE001 - one bad request fails alone, whatever is wrong with it

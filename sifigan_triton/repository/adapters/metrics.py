@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import triton_python_backend_utils as pb_utils
@@ -25,6 +27,8 @@ RESTARTS = "SIFIGAN_RESTARTS"
 
 Labels = tuple[str, ...]
 """Values of the labels that a metric has beside model and version."""
+MEMORY = Path("/proc/self/smaps_rollup")
+_MEMORY_EVERY_S = 10.0
 _REST_S = 0.01
 _CLOSE_TIMEOUT_S = 1.0
 
@@ -40,6 +44,8 @@ class Page:
         self._values: dict[tuple[Metric, Labels], float] = {}
         self._due: set[tuple[Metric, Labels]] = set()
         self._closed = False
+        self._look_at = 0.0
+        self._memory = Metric(self, "sifigan_model_memory_bytes", "Memory of the model's process", gauge=True)
         self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
         self._thread.start()
 
@@ -63,8 +69,9 @@ class Page:
     def _run(self) -> None:
         failed: set[tuple[Metric, Labels]] = set()
         while True:
+            self._look()
             with self._changed:
-                self._changed.wait_for(lambda: self._due or self._closed)
+                self._changed.wait_for(lambda: self._due or self._closed, _MEMORY_EVERY_S)
                 values = {place: self._values[place] for place in self._due | failed}
                 self._due.clear()
                 closed = self._closed
@@ -72,6 +79,17 @@ class Page:
             if closed:
                 return
             time.sleep(_REST_S)
+
+    def _look(self) -> None:
+        """Note what memory the process has, now and then."""
+        if time.monotonic() < self._look_at:
+            return
+        self._look_at = time.monotonic() + _MEMORY_EVERY_S
+        held, place = memory_bytes(), (self._memory, ())
+        if held is not None:
+            with self._changed:
+                self._values[place] = float(held)
+                self._due.add(place)
 
     def _write(self, values: dict[tuple[Metric, Labels], float]) -> set[tuple[Metric, Labels]]:
         """Write values; return where that failed, as it does with /dev/shm full: they go with the next ones."""
@@ -87,6 +105,15 @@ class Page:
         if problem is not None:
             logger.warning("%d metrics could not be written, they go with the next ones: %s", len(failed), problem)
         return failed
+
+
+def memory_bytes() -> int | None:
+    """Return what this process takes of the machine's memory, with its share of what others have too (PSS, proc(5))."""
+    try:
+        found = re.search(r"^Pss:\s+(\d+) kB$", MEMORY.read_text("ascii"), re.MULTILINE)
+    except OSError:  # a kernel before 4.14
+        return None
+    return None if found is None else 1024 * int(found[1])
 
 
 class Metric:

@@ -8,7 +8,7 @@ from .call import Call
 from .deadline import Deadline
 from .metrics import Metric, Page
 from .postprocess import SoundError, WindowsError, make_outputs
-from .postprocess.outputs import DEADLINE, SAMPLES, WINDOWS
+from .postprocess.outputs import DEADLINE, FIRST_SAMPLE, SAMPLES, WINDOWS
 from .refusals import Kind, TensorError
 from .responses import Responses
 
@@ -46,7 +46,8 @@ class TritonPythonModel:
             deadline, samples = self._deadline(given), int(given[SAMPLES][0])
             if deadline.has_passed:
                 raise deadline.error("all windows were computed")
-            made = make_outputs(given[WINDOWS], samples, request.requested_output_names(), self.hop_size)
+            first = int(given[FIRST_SAMPLE][0]) if FIRST_SAMPLE in given else 0
+            made = make_outputs(given[WINDOWS], samples, request.requested_output_names(), self.hop_size, first)
             response = self.responses.make(call, made)
             self.audio.add(samples / self.sample_rate)
             return response

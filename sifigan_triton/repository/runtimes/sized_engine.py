@@ -92,11 +92,12 @@ class SizedEngine:
         """Frames that the windows of its parts may have; 0: an utterance of any length."""
         return tuple(self._engines)
 
-    def work(self, windows: Windows) -> Work:
+    def work(self, windows: Windows, wanted: npt.NDArray[np.int64] | None = None) -> Work:
         """Divide the windows of a request into parts.
 
         Args:
             windows: the engine's inputs by name, for n windows.
+            wanted: int64 (n,), how many of its first frames are wanted of each; None: all up to the utterance's end.
 
         """
         count, _, samples = windows[EXCITATION].shape
@@ -108,13 +109,13 @@ class SizedEngine:
         # A stranger's bounds may be at the ends of int32; no further than `preprocess` sends them, no sum overflows.
         seen = self._window + 2 * self._halo
         windows = {**windows, BOUNDS: windows[BOUNDS].clip(-seen, 2 * seen)}
-        for window in range(count):
-            wanted = min(max(int(windows[BOUNDS][window, 1]) - self._halo, 0), self._window)
+        ends = windows[BOUNDS][:, 1] - self._halo if wanted is None else wanted
+        for window, end in enumerate(ends.clip(0, self._window).tolist()):
             first = 0
-            for frames in self._cover(wanted):
+            for frames in self._cover(end):
                 found.append(Part(window, first, frames, cost(frames, self._halo)))
                 first += frames
-            padding += first - wanted
+            padding += first - end
         waveform = np.zeros((count, 1, self._window * self._rates[EXCITATION]), np.float32)
         return Work(windows, waveform, tuple(found), padding)
 

@@ -14,6 +14,9 @@ Config = dict[str, Any]
 
 CLOSED = "sifigan.closed"
 """Percentage of the inference calls that are refused: 100 while the server starts, restarts or stops, else 0."""
+SECOND = "sifigan.second"
+"""Percentage of the calls that go to the second of two Tritons: 0 or 100. One serves; where another models shall serve,
+the other is started on them, and then the calls are led there."""
 LONG_BYTES = 2 * 2**20
 """A call with a larger body is long: 12,000 frames (one minute) of raw features."""
 SHARED_VALUES = 2**28
@@ -29,6 +32,8 @@ STUCK_S = 900
 """Seconds in which nothing comes of a call, in either direction, after which it ends: far more than any takes."""
 IDLE_S = 600
 """Seconds that a connection may be idle."""
+SECOND_NAME = "-second"
+"""How the names of the ways to the second Triton end."""
 _TYPES = "type.googleapis.com/envoy.extensions"
 _SERVICE = "inference.GRPCInferenceService"
 _READY = (f"{_SERVICE}/ServerReady", f"{_SERVICE}/ModelReady", "grpc.health.v1.Health/Check")
@@ -63,14 +68,14 @@ class Ports:
 
 
 def front_config(
-    host: str, ports: Ports, triton: Ports, limits: Limits, admin: Path, client_shared_memory: bool
+    host: str, ports: Ports, tritons: tuple[Ports, Ports], limits: Limits, admin: Path, client_shared_memory: bool
 ) -> Config:
     """Return Envoy's configuration.
 
     Args:
         host: the address to listen on.
         ports: those to listen on.
-        triton: those of Triton, on 127.0.0.1.
+        tritons: those of the two Tritons between which calls can be switched, on 127.0.0.1.
         limits: how much is let through.
         admin: the socket through which the front is told what to do.
         client_shared_memory: whether clients may register shared memory.
@@ -78,7 +83,8 @@ def front_config(
     """
     http = [
         *_inference({"safe_regex": {"regex": f"{_MODEL}/infer"}}, "http"),
-        _pass({"safe_regex": {"regex": "/v2(/|/health/live|/models/stats)?"}}, "http"),
+        _pass({"safe_regex": {"regex": "/v2(/|/models/stats)?"}}, "http"),
+        _pass({"path": "/v2/health/live"}, "http"),
         _pass({"safe_regex": {"regex": f"{_MODEL}(/|/config|/stats)?"}}, "http"),
         *_ready({"safe_regex": {"regex": f"/v2/health/ready|{_MODEL}/ready"}}, "http"),
     ]
@@ -96,12 +102,7 @@ def front_config(
         _pass({"path": "/front/metrics"}, "admin", prefix_rewrite="/stats/prometheus"),
     ]
     script = _script("nil" if not client_shared_memory else str(SHARED_VALUES))
-    local = {"address": "127.0.0.1"}
-    addresses = {
-        name: {"socket_address": local | {"port_value": port}}
-        for name, port in (("http", triton.http), ("grpc", triton.grpc), ("metrics", triton.metrics))
-    }
-    addresses["admin"] = {"pipe": {"path": str(admin)}}
+    own = {"pipe": {"path": str(admin)}}
     return {
         "admin": {"address": {"pipe": {"path": str(admin), "mode": 0o600}}},
         "layered_runtime": {"layers": [{"name": "admin", "admin_layer": {}}]},
@@ -118,21 +119,41 @@ def front_config(
         "static_resources": {
             "listeners": [
                 _listener("http", host, ports.http, http, limits, script),
-                _listener("grpc", host, ports.grpc, grpc, limits, script),
+                _listener("grpc", host, ports.grpc, [*grpc, *http], limits, script),  # a gateway sends both kinds there
                 _listener("metrics", host, ports.metrics, metrics, limits, script),
             ],
             "clusters": [
-                _cluster("http", addresses["http"], limits.in_flight),
-                _cluster("http-long", addresses["http"], limits.long_in_flight),
-                _cluster("http-other", addresses["http"], 64),
-                _cluster("grpc", addresses["grpc"], limits.in_flight),
-                _cluster("grpc-long", addresses["grpc"], limits.long_in_flight),
-                _cluster("grpc-other", addresses["grpc"], 64),
-                _cluster("metrics-other", addresses["metrics"], 8),
-                _cluster("admin-other", addresses["admin"], 8),
+                *_clusters(tritons[0], limits, ""),
+                *_clusters(tritons[1], limits, SECOND_NAME),
+                _cluster("admin-other", own, 8),
             ],
         },
     }
+
+
+def _clusters(triton: Ports, limits: Limits, suffix: str) -> list[Config]:
+    """Return the ways to one Triton; those to the second count under the names of those to the first."""
+    many, few = limits.in_flight, limits.long_in_flight
+    ways = [("http", triton.http, many), ("http-long", triton.http, few), ("http-other", triton.http, 64)]
+    ways += [("grpc", triton.grpc, many), ("grpc-long", triton.grpc, few), ("grpc-other", triton.grpc, 64)]
+    ways += [("metrics-other", triton.metrics, 8)]
+    return [
+        _cluster(name, {"socket_address": {"address": "127.0.0.1", "port_value": port}}, most, suffix)
+        for name, port, most in ways
+    ]
+
+
+def _switched(routes: Sequence[Config]) -> list[Config]:
+    """Return routes, each to Triton behind one to the second Triton, which is taken if that is who serves."""
+    share = {"default_value": {"numerator": 0}, "runtime_key": SECOND}
+    found = []
+    for route in routes:
+        cluster = route.get("route", {}).get("cluster", "admin-other")
+        if cluster != "admin-other":
+            second = {"cluster": f"{cluster}{SECOND_NAME}"}
+            found.append({"match": route["match"] | {"runtime_fraction": share}, "route": route["route"] | second})
+        found.append(route)
+    return found
 
 
 def _inference(match: Config, protocol: str) -> list[Config]:
@@ -192,7 +213,7 @@ def _listener(name: str, host: str, port: int, routes: Sequence[Config], limits:
         "stream_flush_timeout": f"{FLUSH_S}s",
         "access_log": _logs(name),
         "local_reply_config": _local_replies(limits),
-        "route_config": {"virtual_hosts": [{"name": name, "domains": ["*"], "routes": [*routes, rest]}]},
+        "route_config": {"virtual_hosts": [{"name": name, "domains": ["*"], "routes": [*_switched(routes), rest]}]},
         "http_filters": [
             {
                 "name": "envoy.filters.http.lua",
@@ -214,6 +235,7 @@ def _listener(name: str, host: str, port: int, routes: Sequence[Config], limits:
 
 
 TOO_LARGE = "the request is too large"
+_IS_GRPC = {"header_filter": {"header": {"name": "content-type", "string_match": {"prefix": "application/grpc"}}}}
 _CLOSED_TEXT = "closed: only inference, health, metadata and statistics are open"
 
 
@@ -229,11 +251,9 @@ def _script(most_values: str) -> str:
 
 def _logs(name: str) -> list[Config]:
     """Return what is counted and logged of calls that were not answered with success."""
-    failed = (
-        {"grpc_status_filter": {"statuses": ["OK"], "exclude": True}}
-        if name == "grpc"
-        else {"status_code_filter": {"comparison": {"op": "GE", "value": {"default_value": 400, "runtime_key": "-"}}}}
-    )
+    wrong = {"status_code_filter": {"comparison": {"op": "GE", "value": {"default_value": 400, "runtime_key": "-"}}}}
+    not_ok = {"grpc_status_filter": {"statuses": ["OK"], "exclude": True}}
+    failed = {"or_filter": {"filters": [wrong, {"and_filter": {"filters": [_IS_GRPC, not_ok]}}]}}
     reason = "%DYNAMIC_METADATA(envoy.filters.http.lua:reason)%"
     tags = {"reason": reason, "details": "%RESPONSE_CODE_DETAILS%", "port": name}
     counted = {
@@ -280,7 +300,6 @@ def _local_replies(limits: Limits) -> Config:
     full = {"response_flag_filter": {"flags": ["UO"]}}
     dead = {"response_flag_filter": {"flags": ["UF", "UC", "LR", "UR"]}}
     large = {"status_code_filter": {"comparison": {"op": "EQ", "value": {"default_value": 413, "runtime_key": "-"}}}}
-    grpc = {"header_filter": {"header": {"name": "content-type", "string_match": {"prefix": "application/grpc"}}}}
     texts: list[tuple[Config | None, str | None]] = [
         (
             full,
@@ -295,7 +314,7 @@ def _local_replies(limits: Limits) -> Config:
     mappers = []
     for condition, text in texts:
         body = {} if text is None else {"body": {"inline_string": text}}
-        both = grpc if condition is None else {"and_filter": {"filters": [condition, grpc]}}
+        both = _IS_GRPC if condition is None else {"and_filter": {"filters": [condition, _IS_GRPC]}}
         plain = {"text_format_source": {"inline_string": said}}
         mappers.append({"filter": both, **body, "body_format_override": plain})
         if condition is not None:
@@ -341,15 +360,16 @@ def _overload() -> Config:
     }
 
 
-def _cluster(name: str, address: Config, in_flight: int) -> Config:
-    """Return a way to Triton on which so many calls go at once."""
+def _cluster(name: str, address: Config, in_flight: int, suffix: str = "") -> Config:
+    """Return a way to Triton on which so many calls go at once; its metrics do not tell the suffix."""
     most = {"max_requests": in_flight, "max_connections": 4096, "max_pending_requests": 4096, "max_retries": in_flight}
     cluster: Config = {
-        "name": name,
+        "name": f"{name}{suffix}",
+        "alt_stat_name": name,
         "connect_timeout": "2s",
         "circuit_breakers": {"thresholds": [most]},
         "load_assignment": {
-            "cluster_name": name,
+            "cluster_name": f"{name}{suffix}",
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
         },
     }

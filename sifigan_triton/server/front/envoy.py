@@ -12,10 +12,11 @@ import socket
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-from sifigan_triton.server.front.config import CLOSED, Limits, Ports, front_config
+from sifigan_triton.server.front.config import CLOSED, SECOND, SECOND_NAME, Limits, Ports, front_config
 from sifigan_triton.server.guarded_process import GuardedProcess
 from sifigan_triton.server.triton_wheel import ServerError
 
@@ -32,14 +33,20 @@ class Front:
     """A running Envoy. It is closed at first: inference and readiness answer 503 until `open`."""
 
     def __init__(
-        self, host: str, ports: Ports, triton: Ports, limits: Limits, log: Path, client_shared_memory: bool = False
+        self,
+        host: str,
+        ports: Ports,
+        tritons: tuple[Ports, Ports],
+        limits: Limits,
+        log: Path,
+        client_shared_memory: bool = False,
     ) -> None:
         """Start it and return when it listens.
 
         Args:
             host: the address to listen on.
             ports: those to listen on; Envoy finds out whether they are free.
-            triton: those of Triton, on 127.0.0.1.
+            tritons: those of the two Tritons between which `open` switches, on 127.0.0.1; one of them runs.
             limits: how much is let through.
             log: the file that takes what it says, a JSON line for each call that failed; overwritten.
             client_shared_memory: whether clients may register shared memory.
@@ -53,7 +60,7 @@ class Front:
         self._admin = self._folder / "admin"
         self._log = log
         self._address = f"{_REACHED.get(host, host)}:{ports.http}" if ":" not in host else f"[{host}]:{ports.http}"
-        config = front_config(host, ports, triton, limits, self._admin, client_shared_memory)
+        config = front_config(host, ports, tritons, limits, self._admin, client_shared_memory)
         file = self._folder / "envoy.json"
         file.write_text(json.dumps(config), encoding="utf-8")
         command = [str(binary), "--config-path", str(file), "--concurrency", "1", "--disable-hot-restart"]
@@ -79,17 +86,30 @@ class Front:
         """Its process id."""
         return self._process.pid
 
-    def open(self) -> None:
-        """Let calls through."""
-        self._set_closed(0)
+    def open(self, side: int = 0) -> None:
+        """Let calls through to one of the two Tritons, 0 or 1; those in flight to the other one go on there."""
+        self._set({CLOSED: 0, SECOND: 100 * side})
 
     def close(self) -> None:
         """Refuse new calls, and say that the server is not ready; calls in flight go on."""
-        self._set_closed(100)
+        self._set({CLOSED: 100})
 
     def in_flight(self) -> int:
         """Return how many inference calls Triton works on."""
         return sum(self._gauges(r"^cluster\.(http|grpc)(-long)?\.upstream_rq_active$"))
+
+    def on_side(self, side: int) -> int:
+        """Return how many calls, of any kind, are on their way to one of the two Tritons or wait for it.
+
+        A connection that is being made counts, too, but over gRPC, where idle connections are kept.
+        """
+        calls = 0
+        for line in self._ask("GET", "/clusters").splitlines():
+            name, _, rest = line.partition("::")
+            if name.endswith(SECOND_NAME) == bool(side) and not name.startswith("admin"):
+                counted = "rq_active" if name.startswith("grpc") else "cx_active"
+                calls += int(rest.rpartition("::")[2]) if rest.split("::")[-2:-1] == [counted] else 0
+        return calls
 
     def unread(self) -> int:
         """Return how many bytes of answers callers have not read yet."""
@@ -118,8 +138,10 @@ class Front:
         self._process.stop(0.0 if at_once else _STOP_S)
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _set_closed(self, percent: int) -> None:
-        self._ask("POST", f"/runtime_modify?{quote(CLOSED)}={percent}")
+    def _set(self, percentages: Mapping[str, int]) -> None:
+        """Set what is said, all at once."""
+        settings = "&".join(f"{quote(name)}={percent}" for name, percent in percentages.items())
+        self._ask("POST", f"/runtime_modify?{settings}")
 
     def _wait(self) -> None:
         """Ask until it says that it is live, which it is when it listens."""

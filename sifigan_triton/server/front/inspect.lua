@@ -213,10 +213,8 @@ function envoy_on_request(handle)
     end
     return
   end
-  if size > LONG_BYTES then
-    handle:headers():replace("x-sifigan-long", "yes")
-    handle:clearRouteCache()
-  end
+  if size > LONG_BYTES then handle:headers():replace("x-sifigan-long", "yes") end
+  handle:clearRouteCache() -- chosen when the headers came: meanwhile another Triton may serve, or none
   local look = grpc and function(_, ...) return wrong_message(...) end or wrong_call
   -- Where a script fails, Envoy lets the call pass: so nothing here may fail.
   local fine, status, reason, message = pcall(look, handle:headers(), body, size)
