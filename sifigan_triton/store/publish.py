@@ -8,7 +8,7 @@ import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +153,7 @@ def list_releases(address: Address) -> tuple[list[Listed], Mapping[str, Any] | N
                 row[0] += 1
                 row[1] += stored.size
     rows = [Listed(release, *row) for release, row in found.items()]
-    rows.sort(key=lambda row: row.published or datetime.min.replace(tzinfo=UTC), reverse=True)
+    rows.sort(key=lambda row: row.published or datetime.min.replace(tzinfo=timezone.utc), reverse=True)  # noqa: UP017 - Python 3.10
     try:
         return rows, _current(bucket)[0]
     except AbsentError:
@@ -212,7 +212,7 @@ def _switch(bucket: Bucket, release: str) -> bool:
         tag = bucket.read(CURRENT, 2**30)[1]
     if before == release:
         return False
-    when = datetime.now(UTC).isoformat(timespec="seconds")
+    when = datetime.now(timezone.utc).isoformat(timespec="seconds")  # noqa: UP017 - Python 3.10
     said = json.dumps({"release": release, "when": when, "previous": before}).encode() + b"\n"
     try:
         bucket.replace(CURRENT, said, tag)
