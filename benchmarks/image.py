@@ -276,7 +276,7 @@ def main() -> None:
     args = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="sifigan-image-"))
     try:
-        engine = ContainerEngine(args.engine)
+        engine = ContainerEngine("podman" if args.stand_in else args.engine)
         facts: Facts = {} if args.no_build else build(engine, args, folder)
         facts["size_mb"] = round(int(engine.run("image", "inspect", args.tag, "--format", "{{.Size}}")) / 1e6)
         with started(engine, args.tag, folder, args.models) as trial:

