@@ -267,6 +267,12 @@ def test_every_variable_has_a_value() -> None:
     assert names <= set(DEFAULTS)
 
 
+@pytest.mark.parametrize("name", ["CPU_ENGINES", "GPU_ENGINES", "VOICE", "COMPOSE_PROFILES"])
+def test_the_reference_has_the_defaults(name: str) -> None:
+    reference = (ROOT / "docs" / "reference" / "server.md").read_text(encoding="utf-8")
+    assert f"| `{name}` | `{DEFAULTS[name]}` |" in reference
+
+
 def test_build_arguments_are_those_of_the_dockerfile() -> None:
     builds = {name: service["build"] for name, service in COMPOSE["services"].items() if "build" in service}
     assert {name for name, build in builds.items() if "dockerfile" in build} == {"serve-cpu"}
